@@ -1,0 +1,12 @@
+//! Tollgate's core: the gateway without the outside world.
+//!
+//! Read [`gateway`] first: `Gateway::serve` is the request's way, top to bottom. This crate knows no AWS, no HTTP
+//! client, no Lambda, no environment variable, and no clock but its port. What it needs of the world are three ports,
+//! [`table::Table`], [`forward::Upstream`] and [`clock::Clock`]; the crate `tollgate-adapters` has their adapters.
+
+pub mod auth;
+pub mod clock;
+pub mod exchange;
+pub mod forward;
+pub mod gateway;
+pub mod refusal;

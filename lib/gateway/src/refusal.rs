@@ -1,0 +1,288 @@
+//! Every "no" of the gateway, and the only file that picks an error status.
+//!
+//! Two texts by construction: `Display` is for the log, [`Refusal::wire`] for the client. What we say of an upstream's
+//! fault never leaks its address or its words.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+
+use crate::exchange::{Body, Response};
+
+/// Why a request was not served.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Refusal {
+    /// The path cannot be normalised safely: an encoded slash, a NUL, a broken escape.
+    #[error("the path {path:?} is refused: {why}")]
+    BadPath {
+        /// The path as sent.
+        path: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// No route takes the request.
+    #[error("no route matches {method} {path}")]
+    RouteNotFound {
+        /// The method as sent.
+        method: Method,
+        /// The path as sent.
+        path: String,
+    },
+    /// Routes exist at the path, but not for the method.
+    #[error("{method} is not one of {allow:?}")]
+    MethodNotAllowed {
+        /// The method as sent.
+        method: Method,
+        /// The methods that are served there, sorted.
+        allow: Vec<Method>,
+    },
+    /// The edge's shared secret is required and was not right.
+    #[error("the edge's secret is missing or wrong")]
+    EdgeRequired,
+    /// The client's address is denied.
+    #[error("the address {ip} is not let in")]
+    AddressDenied {
+        /// The address.
+        ip: std::net::IpAddr,
+    },
+    /// The body is larger than the route takes.
+    #[error("the body is larger than {limit} bytes")]
+    BodyTooLarge {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The client stalled while it sent the body.
+    #[error("the client stalled while sending the body")]
+    BodyStalled,
+    /// The client broke off or broke the protocol while it sent the body.
+    #[error("the client's body broke off")]
+    BodyBroken,
+    /// The body's type is not one that the route takes.
+    #[error("the content type {given:?} is not taken here")]
+    ContentTypeRefused {
+        /// The type as sent; empty where there was none.
+        given: String,
+    },
+    /// A value that goes into the upstream request would break it: CR, LF, NUL, or a path segment that is no name.
+    #[error("the request cannot be made into an upstream request: {why}")]
+    Unforwardable {
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// A rate limit says no.
+    #[error("over the limit {limit}")]
+    OverLimit {
+        /// The limit's name.
+        limit: Arc<str>,
+        /// When to come again.
+        retry_after: Duration,
+    },
+    /// A policy that fails closed could not ask the table.
+    #[error("the table did not answer for {policy}")]
+    StateUnavailable {
+        /// The policy that needed it.
+        policy: Arc<str>,
+    },
+    /// A secret that the route needs could not be resolved.
+    #[error("the secret {name} is not resolved")]
+    SecretUnavailable {
+        /// The reference, never the value.
+        name: String,
+    },
+    /// No connection to the upstream.
+    #[error("upstream {upstream} cannot be reached: {detail}")]
+    UpstreamUnreachable {
+        /// Its name in the config.
+        upstream: Arc<str>,
+        /// What happened, for the log.
+        detail: String,
+    },
+    /// The upstream closed the connection before it answered.
+    #[error("upstream {upstream} broke off: {detail}")]
+    UpstreamReset {
+        /// Its name in the config.
+        upstream: Arc<str>,
+        /// What happened, for the log.
+        detail: String,
+    },
+    /// The upstream's answer is no HTTP.
+    #[error("upstream {upstream} answered out of protocol: {detail}")]
+    UpstreamProtocol {
+        /// Its name in the config.
+        upstream: Arc<str>,
+        /// What happened, for the log.
+        detail: String,
+    },
+    /// The upstream did not answer in time.
+    #[error("upstream {upstream} did not answer within {after:?}")]
+    UpstreamTimeout {
+        /// Its name in the config.
+        upstream: Arc<str>,
+        /// How long it was given.
+        after: Duration,
+    },
+    /// No target of the upstream takes traffic (all weights are 0).
+    #[error("upstream {upstream} has no target that takes traffic")]
+    UpstreamEmpty {
+        /// Its name in the config.
+        upstream: Arc<str>,
+    },
+    /// The answer does not fit the platform's limit for a buffered answer.
+    #[error("the answer passes {limit} bytes")]
+    AnswerTooLarge {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The platform's time for the request is over.
+    #[error("the invocation's deadline has passed")]
+    DeadlinePassed,
+    /// A fault of ours.
+    #[error("internal fault: {detail}")]
+    Internal {
+        /// What happened, for the log.
+        detail: String,
+    },
+}
+
+/// What of a refusal goes on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wire {
+    /// The status.
+    pub status: StatusCode,
+    /// The stable code: the end of the problem's `type`, a metric's label.
+    pub code: &'static str,
+    /// What the client is told.
+    pub detail: &'static str,
+}
+
+impl Refusal {
+    /// Status, stable code and public text. No `_` arm: a new refusal does not compile without its row.
+    pub fn wire(&self) -> Wire {
+        let (status, code, detail) = match self {
+            Self::BadPath { .. } => (StatusCode::BAD_REQUEST, "bad_path", "The path cannot be taken as it is."),
+            Self::RouteNotFound { .. } => (StatusCode::NOT_FOUND, "route_not_found", "Nothing is served at this path."),
+            Self::MethodNotAllowed { .. } => {
+                (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "The method is not served at this path.")
+            }
+            Self::EdgeRequired => (StatusCode::FORBIDDEN, "edge_required", "Requests must come through the edge."),
+            Self::AddressDenied { .. } => {
+                (StatusCode::FORBIDDEN, "address_denied", "Requests from this address are not let in.")
+            }
+            Self::BodyTooLarge { .. } => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The body is larger than is taken here.")
+            }
+            Self::BodyStalled => (StatusCode::REQUEST_TIMEOUT, "body_stalled", "The body did not arrive in time."),
+            Self::BodyBroken => (StatusCode::BAD_REQUEST, "body_broken", "The body did not arrive whole."),
+            Self::ContentTypeRefused { .. } => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "content_type_refused",
+                "The body's content type is not taken here.",
+            ),
+            Self::Unforwardable { .. } => {
+                (StatusCode::BAD_REQUEST, "unforwardable", "A value in the request cannot be sent on.")
+            }
+            Self::OverLimit { .. } => (StatusCode::TOO_MANY_REQUESTS, "over_limit", "Too many requests."),
+            Self::StateUnavailable { .. } => {
+                (StatusCode::SERVICE_UNAVAILABLE, "state_unavailable", "Try again shortly.")
+            }
+            Self::SecretUnavailable { .. } => {
+                (StatusCode::SERVICE_UNAVAILABLE, "secret_unavailable", "Try again shortly.")
+            }
+            Self::UpstreamUnreachable { .. } => (
+                StatusCode::BAD_GATEWAY,
+                "upstream_unreachable",
+                "The service behind the gateway cannot be reached.",
+            ),
+            Self::UpstreamReset { .. } => {
+                (StatusCode::BAD_GATEWAY, "upstream_reset", "The service behind the gateway broke off.")
+            }
+            Self::UpstreamProtocol { .. } => (
+                StatusCode::BAD_GATEWAY,
+                "upstream_protocol",
+                "The service behind the gateway gave no proper answer.",
+            ),
+            Self::UpstreamTimeout { .. } => (
+                StatusCode::GATEWAY_TIMEOUT,
+                "upstream_timeout",
+                "The service behind the gateway did not answer in time.",
+            ),
+            Self::UpstreamEmpty { .. } => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "upstream_empty",
+                "The service behind the gateway takes no requests now.",
+            ),
+            Self::AnswerTooLarge { .. } => {
+                (StatusCode::BAD_GATEWAY, "answer_too_large", "The answer is larger than can be delivered.")
+            }
+            Self::DeadlinePassed => {
+                (StatusCode::GATEWAY_TIMEOUT, "deadline_passed", "There was no time left for the request.")
+            }
+            Self::Internal { .. } => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong in the gateway.")
+            }
+        };
+        Wire { status, code, detail }
+    }
+
+    /// The stable reason code.
+    pub fn code(&self) -> &'static str {
+        self.wire().code
+    }
+
+    /// The answer: problem+json (RFC 9457) with the request's id as `instance`, and the fields that belong to the
+    /// refusal (`Allow`, `Retry-After`).
+    pub fn into_response(&self, id: &str) -> Response {
+        let wire = self.wire();
+        let problem = serde_json::json!({
+            "type": format!("urn:tollgate:problem:{}", wire.code),
+            "title": wire.status.canonical_reason().unwrap_or("Error"),
+            "status": wire.status.as_u16(),
+            "detail": wire.detail,
+            "instance": id,
+            "code": wire.code,
+        });
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        self.fields(&mut headers);
+        Response { status: wire.status, headers, body: Body::Full(Bytes::from(problem.to_string())) }
+    }
+
+    fn fields(&self, headers: &mut HeaderMap) {
+        match self {
+            Self::MethodNotAllowed { allow, .. } => {
+                let allow = allow.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+                if let Ok(allow) = HeaderValue::from_str(&allow) {
+                    headers.insert(ALLOW, allow);
+                }
+            }
+            Self::OverLimit { retry_after, .. } => {
+                let secs = retry_after.as_millis().div_ceil(1000).max(1);
+                if let Ok(secs) = HeaderValue::from_str(&secs.to_string()) {
+                    headers.insert(RETRY_AFTER, secs);
+                }
+            }
+            Self::StateUnavailable { .. } | Self::SecretUnavailable { .. } | Self::UpstreamEmpty { .. } => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            Self::BadPath { .. }
+            | Self::RouteNotFound { .. }
+            | Self::EdgeRequired
+            | Self::AddressDenied { .. }
+            | Self::BodyTooLarge { .. }
+            | Self::BodyStalled
+            | Self::BodyBroken
+            | Self::ContentTypeRefused { .. }
+            | Self::Unforwardable { .. }
+            | Self::UpstreamUnreachable { .. }
+            | Self::UpstreamReset { .. }
+            | Self::UpstreamProtocol { .. }
+            | Self::UpstreamTimeout { .. }
+            | Self::AnswerTooLarge { .. }
+            | Self::DeadlinePassed
+            | Self::Internal { .. } => {}
+        }
+    }
+}
