@@ -336,11 +336,9 @@ impl Pool {
             tokio::spawn(connection);
             return Ok(Dialled::Shared(Shared { sender, meter }));
         }
-        let (sender, connection) = http1::Builder::new()
-            .max_buf_size(usize::try_from(head).unwrap_or(usize::MAX).max(8192))
-            .handshake(io)
-            .await
-            .map_err(broken)?;
+        let head = usize::try_from(head).unwrap_or(usize::MAX).max(8192);
+        let (sender, connection) =
+            http1::Builder::new().max_buf_size(head).max_header_size(head).handshake(io).await.map_err(broken)?;
         tokio::spawn(connection);
         Ok(Dialled::Line(Line { sender, meter, idle_since: Timestamp::default() }))
     }
