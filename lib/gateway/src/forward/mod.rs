@@ -1,5 +1,7 @@
 //! Port `Upstream`, and what is sent through it.
 
+pub mod hygiene;
+
 use std::fmt::Debug;
 use std::pin::Pin;
 use std::sync::Arc;

@@ -1,0 +1,3 @@
+//! Doors: where requests come in. A door translates, and decides nothing that a route could.
+
+pub mod local;
