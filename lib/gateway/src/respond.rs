@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::exchange::{Body, Response};
 use crate::expression::{Facts, Template};
 use crate::refusal::Refusal;
-use crate::transform::path::{PathRewrite, stripped};
+use crate::transform::path::PathRewrite;
 
 /// `to: {respond: …}`, compiled.
 #[derive(Debug)]

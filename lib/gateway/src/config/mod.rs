@@ -32,7 +32,6 @@ pub use problem::{Place, Problem, Problems, Severity, SourceFile};
 #[cfg(test)]
 mod tests;
 
-use files::Document;
 use tree::Node;
 
 /// What compiling needs of the world.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::expression::Place as Stands;
 use crate::forward::split::Split;
 use crate::forward::{Backend, Branch, Destination};
-use crate::respond::{Redirect, RedirectPath, Respond, RespondBody};
+use crate::respond::{JsonTemplate, Redirect, RedirectPath, Respond, RespondBody};
 
 use super::Reader;
 use super::limits::unknown;
@@ -130,7 +130,7 @@ impl Reader<'_> {
             Some(node) => self.respond_body(node, params),
         };
         fields.finish(&mut self.problems);
-        Some(Respond::new(status?, headers, body?))
+        Some(Respond { status: status?, headers, body: body? })
     }
 
     fn respond_body(&mut self, node: &Node, params: &[Arc<str>]) -> Option<RespondBody> {
@@ -140,6 +140,34 @@ impl Reader<'_> {
                 self.template(node, "`body`", Stands::Request, params).map(RespondBody::Text)
             }
         }
+    }
+
+    /// A document, its texts compiled.
+    fn json_template(&mut self, node: &Node, params: &[Arc<str>]) -> Option<JsonTemplate> {
+        Some(match &node.value {
+            Value::Null => JsonTemplate::Fixed(serde_json::Value::Null),
+            Value::Bool(value) => JsonTemplate::Fixed(serde_json::Value::Bool(*value)),
+            // Written in YAML's way, a number may be none of JSON's: then it is text.
+            Value::Number(number) => JsonTemplate::Fixed(
+                serde_json::from_str(number).unwrap_or_else(|_| serde_json::Value::String(number.clone())),
+            ),
+            Value::Text(text) => {
+                let template = self.template(node, "a text", Stands::Request, params)?;
+                match template.fixed() {
+                    Some(_) if !text.contains("${") => JsonTemplate::Fixed(serde_json::Value::String(text.clone())),
+                    _ => JsonTemplate::Text(template),
+                }
+            }
+            Value::List(items) => {
+                JsonTemplate::List(items.iter().filter_map(|item| self.json_template(item, params)).collect())
+            }
+            Value::Map(entries) => JsonTemplate::Map(
+                entries
+                    .iter()
+                    .filter_map(|(key, node)| Some((key.name.clone(), self.json_template(node, params)?)))
+                    .collect(),
+            ),
+        })
     }
 
     fn redirect(&mut self, node: &Node, params: &[Arc<str>]) -> Option<Redirect> {
@@ -187,7 +215,7 @@ impl Reader<'_> {
         match (whole, strip, add) {
             (Some(node), None, None) => self.template(node, "`path`", Stands::Request, params).map(RedirectPath::Whole),
             (None, None, None) => Some(RedirectPath::Same),
-            (None, strip, add) => Some(RedirectPath::Prefix { strip: strip.flatten(), add: add.flatten() }),
+            (None, strip, add) => Some(RedirectPath::prefix(strip.flatten(), add.flatten())),
             (Some(node), _, _) => {
                 self.problems.error(node.place, "`path` is the whole path: `strip_prefix` and `add_prefix` do not go with it");
                 None

@@ -220,7 +220,8 @@ impl Reader<'_> {
     fn listed(&mut self, node: &Node, defaults: &Defaults, before: &[Listed]) -> Option<Listed> {
         let mut fields = Fields::of(node, "a route", &mut self.problems)?;
         let errors = self.problems.count(super::Severity::Error);
-        let name = self.route_name(fields.need("name", &mut self.problems), before);
+        let name = fields.need("name", &mut self.problems);
+        let name = self.route_name(name, before);
         let precedence = fields
             .take("precedence")
             .and_then(|node| self.problems.integer(node, "`precedence`", -1_000_000, 1_000_000))

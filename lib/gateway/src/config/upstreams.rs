@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{Method, StatusCode, Uri};
 
 use crate::expression::Place as Stands;
-use crate::forward::balance::Balance;
+use crate::forward::balance::{Balance, UnderWay};
 use crate::forward::retry::{Retry, RetryBudget, RetryMethods, RetryOn};
 use crate::forward::{Backend, HostPolicy, Protocol, Target, Tls};
 
@@ -56,7 +56,7 @@ impl Reader<'_> {
         let template = Shape { protocol, connect_timeout, tls };
         let targets = match fields.need("targets", &mut self.problems) {
             Some(node) => items(node).iter().filter_map(|node| self.target(node, &template)).collect(),
-            None => Vec::new(),
+            None => Vec::<Target>::new(),
         };
         fields.finish(&mut self.problems);
         if self.problems.list.iter().skip(before).any(|problem| problem.severity == super::Severity::Error) {
@@ -64,13 +64,14 @@ impl Reader<'_> {
         }
         Some(Backend {
             name: Arc::from(name),
-            targets,
             balance: balance?,
             retry,
             budget: RetryBudget::new(share),
+            under_way: targets.iter().map(|_| UnderWay::default()).collect(),
             timeout,
             host: host?,
             missing_secret,
+            targets,
         })
     }
 
@@ -78,12 +79,12 @@ impl Reader<'_> {
         if let Value::Map(_) = node.value {
             let mut fields = Fields::of(node, "`balance`", &mut self.problems)?;
             let hash = fields.need("hash", &mut self.problems)?;
-            let expression = self.expression(hash, "`hash`", Stands::Sticky, &[]);
+            let expression = self.expression(hash, "`hash`", Stands::LimitKey, &[]);
             fields.finish(&mut self.problems);
-            return expression.map(Balance::hash);
+            return expression.map(Balance::Hash);
         }
         let least = self.problems.word(node, "`balance`", &[("round_robin", false), ("least_requests", true)])?;
-        Some(if least { Balance::least_requests() } else { Balance::round_robin() })
+        Some(if least { Balance::LeastRequests } else { Balance::round_robin() })
     }
 
     fn host_policy(&mut self, node: &Node) -> Option<HostPolicy> {

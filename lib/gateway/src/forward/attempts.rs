@@ -9,7 +9,8 @@ use tokio::time::Instant;
 
 use super::destination::Branch;
 use super::retry::{Attempt, safe_to_resend};
-use super::{Backend, FaultKind, HostPolicy, Outbound, Target, UpstreamFault, hygiene};
+use super::balance::UnderWay;
+use super::{Backend, FaultKind, HostPolicy, Outbound, Protocol, Target, UpstreamFault, hygiene};
 use crate::exchange::{Body, BodyFault, Exchange, Response};
 use crate::gateway::{Asked, World};
 use crate::refusal::Refusal;
@@ -50,9 +51,12 @@ impl<'a> Sending<'a> {
         let query = route.request.query.apply(&facts, request.query.as_deref());
         let query = branch.request.query.apply(&facts, query.as_deref()).map(|query| query.into_owned());
         let mut headers = request.headers.clone();
-        hygiene::outbound(&mut headers, &request.origin);
-        route.request.headers.apply(&facts, &mut headers)?;
-        branch.request.headers.apply(&facts, &mut headers)?;
+        let values = route.request.headers.values(&facts)?;
+        let branch_values = branch.request.headers.values(&facts)?;
+        let remaining = request.origin.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        hygiene::outbound(&mut headers, &request.origin, remaining);
+        route.request.headers.apply(values, &mut headers);
+        branch.request.headers.apply(branch_values, &mut headers);
         let method = branch.request.method.as_ref().or(route.request.method.as_ref()).unwrap_or(&request.method).clone();
         let host = branch.request.host.as_ref().or(route.request.host.as_ref()).cloned();
         let own = route.timeouts.headers.map(|timeout| Instant::now() + timeout);
@@ -69,11 +73,14 @@ impl<'a> Sending<'a> {
         let mut replay = self.keep(body).await?;
         let mut tried = Vec::new();
         let mut resent = false;
-        self.backend.budget.request(self.asked.now);
+        self.backend.budget.request();
         loop {
-            let target = self.pick(&mut tried)?;
+            let (index, target) = self.pick(&tried)?;
+            tried.push(index);
             exchange.attempts += 1;
+            let under_way = self.backend.under_way.get(index).map(UnderWay::count);
             let sent = self.attempt(target, replay.next()).await;
+            drop(under_way);
             let stale = matches!(&sent, Sent::Fault(fault) if fault.stale_connection);
             if stale && !resent && replay.has_more() && safe_to_resend(&self.method, &self.headers) {
                 resent = true;
@@ -88,13 +95,22 @@ impl<'a> Sending<'a> {
         }
     }
 
+    /// When the answer must have ended, for a sending that began at `started`.
+    pub(crate) fn ends(&self, started: Instant) -> Option<Instant> {
+        let total = self.route.timeouts.total.map(|total| started + total);
+        match (total, self.asked.request.origin.deadline) {
+            (Some(total), Some(deadline)) => Some(total.min(deadline)),
+            (total, deadline) => total.or(deadline),
+        }
+    }
+
     /// Whether and when to send once more; spends the retry budget where it says so.
     fn again(&self, sent: &Sent, attempts: u32, resent: bool, replay: &Replay) -> Option<Duration> {
         if !replay.has_more() {
             return None;
         }
         let attempt = match sent {
-            Sent::Answer(response) => Attempt::Answered(response.status, &response.headers),
+            Sent::Answer(response, _) => Attempt::Answered(response.status, &response.headers),
             Sent::Fault(UpstreamFault { kind: FaultKind::Connect, .. }) => Attempt::NotConnected,
             Sent::Fault(UpstreamFault { kind: FaultKind::Reset, .. }) => Attempt::Reset,
             Sent::TimedOut(_) => Attempt::TimedOut,
@@ -109,8 +125,8 @@ impl<'a> Sending<'a> {
     fn conclude(&self, sent: Sent) -> Result<Response, Refusal> {
         let upstream = Arc::clone(&self.backend.name);
         match sent {
-            Sent::Answer(mut response) => {
-                hygiene::inbound(&mut response.headers, &self.method, response.status);
+            Sent::Answer(mut response, protocol) => {
+                hygiene::inbound(&mut response.headers, response.status, protocol);
                 Ok(response)
             }
             Sent::TimedOut(after) => Err(Refusal::UpstreamTimeout { upstream, after }),
@@ -147,7 +163,7 @@ impl<'a> Sending<'a> {
             None => call.await,
         };
         match answer {
-            Ok(response) => Sent::Answer(response),
+            Ok(response) => Sent::Answer(response, target.protocol),
             Err(fault) => Sent::Fault(fault),
         }
     }
@@ -170,18 +186,16 @@ impl<'a> Sending<'a> {
             push_query(&mut uri, query);
         }
         let uri = Uri::from_maybe_shared(Bytes::from(uri)).map_err(|error| error.to_string())?;
-        let mut headers = self.headers.clone();
-        hygiene::deadline(&mut headers, self.until);
-        Ok(Outbound { method: self.method.clone(), uri, headers, body })
+        Ok(Outbound { method: self.method.clone(), uri, headers: self.headers.clone(), body })
     }
 
-    fn pick(&self, tried: &mut Vec<usize>) -> Result<&'a Target, Refusal> {
+    fn pick(&self, tried: &[usize]) -> Result<(usize, &'a Target), Refusal> {
         let facts = self.asked.facts(&self.route.name);
         let empty = || Refusal::UpstreamEmpty { upstream: Arc::clone(&self.backend.name) };
         let targets = &self.backend.targets;
-        let index = self.backend.balance.pick(targets, self.asked.request.origin.seed, &facts, tried).ok_or_else(empty)?;
-        tried.push(index);
-        targets.get(index).ok_or_else(empty)
+        let seed = self.asked.request.origin.seed;
+        let index = self.backend.balance.pick(targets, &self.backend.under_way, seed, &facts, tried).ok_or_else(empty)?;
+        Ok((index, targets.get(index).ok_or_else(empty)?))
     }
 
     /// Keeps the body where it may be needed again; a stream is read into memory only under a retry policy.
@@ -202,7 +216,7 @@ impl<'a> Sending<'a> {
 
 /// How one sending ended.
 enum Sent {
-    Answer(Response),
+    Answer(Response, Protocol),
     Fault(UpstreamFault),
     TimedOut(Duration),
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Target;
-use super::balance::Balance;
+use super::balance::{Balance, UnderWay};
 use super::retry::{Retry, RetryBudget};
 
 /// One entry of `upstreams`, compiled. Shared by all routes that go to it.
@@ -14,6 +14,8 @@ pub struct Backend {
     pub name: Arc<str>,
     /// Where it listens, at least one.
     pub targets: Vec<Target>,
+    /// Requests at each of them now.
+    pub under_way: Vec<UnderWay>,
     /// Which target is next.
     pub balance: Balance,
     /// What is sent again; attempts 0 without a policy.

@@ -9,7 +9,6 @@ use super::attempts::Sending;
 use super::split::Split;
 use super::{Backend, flow};
 use crate::exchange::{Exchange, Response};
-use crate::expression::AnswerFacts;
 use crate::gateway::{Asked, Stop, World};
 use crate::refusal::Refusal;
 use crate::respond::{Redirect, Respond};
@@ -71,7 +70,7 @@ impl Destination {
                 exchange.upstream = Some(Arc::clone(&branch.upstream.name));
                 let body = std::mem::take(&mut asked.request.body);
                 let started = Instant::now();
-                let sending = Sending::new(world, route, branch, &asked);
+                let sending = Sending::new(world, route, branch, &asked)?;
                 let answer = sending.send(body, exchange).await;
                 exchange.upstream_time = Some(started.elapsed());
                 let mut response = answer?;

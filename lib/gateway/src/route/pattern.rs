@@ -217,7 +217,8 @@ fn literal(text: &str) -> Result<String, String> {
     if matches!(text, "." | "..") {
         return Err("has a dot segment".to_owned());
     }
-    let normal = normalise(&format!("/{text}")).map_err(|why| format!("cannot be a path: {why}"))?;
+    let rooted = format!("/{text}");
+    let normal = normalise(&rooted).map_err(|why| format!("cannot be a path: {why}"))?;
     Ok(normal.path.get(1..).unwrap_or_default().to_owned())
 }
 

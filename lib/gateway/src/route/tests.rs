@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Instant;
 
 use http::{HeaderName, HeaderValue, Method};
@@ -13,7 +12,7 @@ use super::*;
 use crate::expression::{Expression, Params, Place, Scope};
 use crate::testkit;
 
-fn any() -> Conditions {
+fn open() -> Conditions {
     Conditions {
         path: None,
         methods: Vec::new(),
@@ -26,7 +25,7 @@ fn any() -> Conditions {
 }
 
 fn path(text: &str) -> Conditions {
-    Conditions { path: Some(PathMatch::parse(text).expect("a path")), ..any() }
+    Conditions { path: Some(PathMatch::parse(text).expect("a path")), ..open() }
 }
 
 fn methods(list: &[&str]) -> Vec<Method> {
@@ -82,8 +81,8 @@ fn the_forms_of_a_path_take_what_they_say() {
         path("/orders/{id}:cancel"),
         path("/files/{*path}"),
         path("/beneath/**"),
-        Conditions { path: Some(PathMatch::regex("/v(?P<n>[0-9]+)/.*").expect("a regex")), ..any() },
-        Conditions { path: Some(PathMatch::raw_prefix("/raw").expect("a prefix")), ..any() },
+        Conditions { path: Some(PathMatch::regex("/v(?P<n>[0-9]+)/.*").expect("a regex")), ..open() },
+        Conditions { path: Some(PathMatch::raw_prefix("/raw").expect("a prefix")), ..open() },
         path("/caf\u{e9}/{x}/end"),
     ]);
     check(
@@ -171,7 +170,7 @@ fn a_more_specific_route_whose_headers_do_not_hold_leaves_the_request_to_the_nex
         Conditions { query: vec![("q".into(), ValueMatch::Present)], ..path("/a") },
         Conditions { when: when("request.headers['x-v'] == '9'"), ..path("/a") },
         Conditions { precedence: 1, when: when("request.method == 'PUT'"), ..path("/**") },
-        Conditions { precedence: -1, ..any() },
+        Conditions { precedence: -1, ..open() },
     ]);
     for (line, value, expected) in [
         ("GET /a", "1", "1"),
@@ -215,7 +214,7 @@ fn routes_that_never_take_a_request_are_told() {
     let build = |routes: Vec<Conditions>| Router::build(routes).err().unwrap_or_default();
     let conflict = [Conflict { first: 0, second: 1 }];
     assert_eq!(build(vec![path("/a/{x}"), path("/a/{y}")]), conflict);
-    assert_eq!(build(vec![any(), any()]), conflict);
+    assert_eq!(build(vec![open(), open()]), conflict);
     let get = |list: &[&str]| Conditions { methods: methods(list), ..path("/a") };
     assert_eq!(build(vec![get(&["GET", "PUT"]), get(&["PUT"])]), conflict);
     assert_eq!(build(vec![get(&["PUT"]), get(&["GET", "PUT"])]), []);
