@@ -1,7 +1,7 @@
 //! The gateway: `handle` and `serve`. Read this first.
 
-use crate::exchange::{After, Exchange, Request, Served};
 use crate::clock::Clock;
+use crate::exchange::{After, Exchange, Request, Served};
 use crate::refusal::Refusal;
 use std::sync::Arc;
 

@@ -10,3 +10,4 @@ pub mod exchange;
 pub mod forward;
 pub mod gateway;
 pub mod refusal;
+pub mod table;
