@@ -207,19 +207,15 @@ impl Refusal {
             Self::SecretUnavailable { .. } => {
                 (StatusCode::SERVICE_UNAVAILABLE, "secret_unavailable", "Try again shortly.")
             }
-            Self::UpstreamUnreachable { .. } => (
-                StatusCode::BAD_GATEWAY,
-                "upstream_unreachable",
-                "The service behind the gateway cannot be reached.",
-            ),
+            Self::UpstreamUnreachable { .. } => {
+                (StatusCode::BAD_GATEWAY, "upstream_unreachable", "The service behind the gateway cannot be reached.")
+            }
             Self::UpstreamReset { .. } => {
                 (StatusCode::BAD_GATEWAY, "upstream_reset", "The service behind the gateway broke off.")
             }
-            Self::UpstreamProtocol { .. } => (
-                StatusCode::BAD_GATEWAY,
-                "upstream_protocol",
-                "The service behind the gateway gave no proper answer.",
-            ),
+            Self::UpstreamProtocol { .. } => {
+                (StatusCode::BAD_GATEWAY, "upstream_protocol", "The service behind the gateway gave no proper answer.")
+            }
             Self::UpstreamTimeout { .. } => (
                 StatusCode::GATEWAY_TIMEOUT,
                 "upstream_timeout",
