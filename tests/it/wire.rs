@@ -34,6 +34,11 @@ impl Raw {
         Self::new(stream)
     }
 
+    /// Ends our half; the other end may still speak.
+    pub(crate) async fn close_write(&mut self) {
+        self.stream.shutdown().await.unwrap();
+    }
+
     /// Closes with a reset instead of an end.
     pub(crate) fn reset(self) {
         self.stream.set_zero_linger().unwrap();
@@ -47,6 +52,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
 
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         soon(self.stream.write_all(bytes.as_ref())).await.unwrap();
+    }
+
+    /// Whether the other end still took `bytes`.
+    pub(crate) async fn takes(&mut self, bytes: &str) -> bool {
+        soon(self.stream.write_all(bytes.as_bytes())).await.is_ok()
     }
 
     /// Everything up to and with `end`.
@@ -78,7 +88,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
     /// Everything until the other end closes, by an end or by a reset.
     pub(crate) async fn rest(&mut self) -> String {
         // A reset, too, is a close.
-        let _ = soon(self.stream.read_to_end(&mut self.seen)).await;
+        let read = timeout(PATIENCE, self.stream.read_to_end(&mut self.seen)).await;
+        assert!(read.is_ok(), "it stays open after {:?}", String::from_utf8_lossy(&self.seen));
         String::from_utf8_lossy(&std::mem::take(&mut self.seen)).into_owned()
     }
 

@@ -20,6 +20,10 @@ use super::strict::Strict;
 /// The start of every HTTP/2 connection (RFC 9113 §3.4) that no HTTP/1 request begins with.
 const PREFACE: &[u8] = b"PRI ";
 
+/// What hyper gets instead of a head out of form: none may hold a NUL, so it answers 400 and closes, after the answers
+/// that are still due. The empty line makes it look at once.
+const POISON: &[u8] = b"\0\r\n\r\n";
+
 /// Reads the first bytes, at least as many as tell HTTP/2 from HTTP/1, and says which it is.
 ///
 /// # Errors
@@ -124,42 +128,51 @@ impl Gate {
     fn follow(&mut self, buf: &mut ReadBuf<'_>, before: usize) -> io::Result<()> {
         let Some(strict) = &mut self.strict else { return Ok(()) };
         let (was_between, at_head) = (strict.between(), strict.between() || strict.within_head());
-        let Err(violation) = strict.feed(buf.filled().get(before..).unwrap_or_default()) else {
+        let Err(why) = strict.feed(buf.filled().get(before..).unwrap_or_default()) else {
             if was_between && strict.within_head() {
                 self.waiting = None;
             }
             return Ok(());
         };
         self.refused = true;
-        if !violation.in_head || !at_head {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, violation.why));
+        if !at_head {
+            // These bytes began within a body; anything put in their place would be taken for a part of it.
+            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
         }
-        // No head may hold a NUL: at this one hyper answers 400 and closes, after the answers that are still due. Where
-        // these bytes began within a body it would be taken for a part of that.
         buf.set_filled(before);
-        buf.put_slice(b"\0");
+        POISON.clone_into(&mut self.ahead);
         Ok(())
+    }
+
+    /// Hands over what has been read ahead.
+    fn hand_over(&mut self, buf: &mut ReadBuf<'_>) {
+        let taken = self.ahead.len().min(buf.remaining());
+        buf.put_slice(self.ahead.drain(..taken).as_slice());
     }
 }
 
 impl AsyncRead for Gate {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.refused {
-            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        if this.refused && this.ahead.is_empty() {
+            // hyper has been told. It still asks whether the client is there, and would drop its answer for any other
+            // word than this; it closes the connection itself.
+            return Poll::Pending;
         }
         let before = buf.filled().len();
         if !this.ahead.is_empty() {
-            let taken = this.ahead.len().min(buf.remaining());
-            buf.put_slice(this.ahead.drain(..taken).as_slice());
+            this.hand_over(buf);
         } else {
             match Pin::new(&mut this.socket).poll_read(cx, buf) {
                 Poll::Ready(read) => read?,
                 Poll::Pending => return this.wait(cx),
             }
         }
-        if buf.filled().len() > before {
+        if buf.filled().len() > before && !this.refused {
             this.follow(buf, before)?;
+            if this.refused {
+                this.hand_over(buf);
+            }
         }
         Poll::Ready(Ok(()))
     }

@@ -94,8 +94,11 @@ fn host_of(parts: &Parts, local: SocketAddr) -> Result<String, &'static str> {
 /// `host[:port]` in lower case; nothing where it is empty, ill-formed, or holds user information.
 fn authority(text: &[u8]) -> Option<String> {
     let authority = Authority::try_from(text).ok()?;
-    let named = !authority.host().is_empty() && !authority.as_str().contains('@');
-    named.then(|| authority.as_str().to_ascii_lowercase())
+    let host = authority.host();
+    // User information would stand before the host.
+    let port = authority.as_str().strip_prefix(host).filter(|_| !host.is_empty())?;
+    let digits = port.is_empty() || port.strip_prefix(':')?.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| authority.as_str().to_ascii_lowercase())
 }
 
 /// A request's body, for as long as it keeps coming.

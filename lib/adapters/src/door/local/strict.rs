@@ -16,13 +16,6 @@ pub(super) struct Strict {
     head: Head,
 }
 
-/// What is wrong, and whether it stands in a head, where hyper can still be made to answer 400.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Violation {
-    pub(super) in_head: bool,
-    pub(super) why: &'static str,
-}
-
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum At {
     #[default]
@@ -68,18 +61,18 @@ impl Strict {
     /// Follows `bytes`, the next ones of the connection.
     ///
     /// # Errors
-    /// The first [`Violation`]; nothing is followed after it.
-    pub(super) fn feed(&mut self, mut bytes: &[u8]) -> Result<(), Violation> {
+    /// What is wrong first; nothing is followed after it.
+    pub(super) fn feed(&mut self, mut bytes: &[u8]) -> Result<(), &'static str> {
         while !bytes.is_empty() {
             bytes = match self.at {
-                At::Head => self.head(bytes).map_err(|why| Violation { in_head: true, why })?,
+                At::Head => self.head(bytes)?,
                 At::Length(left) => {
                     let (passed, rest) = skip(left, bytes);
                     self.at = if passed == left { At::Head } else { At::Length(left - passed) };
                     rest
                 }
                 At::Chunked(chunk) => {
-                    let (next, rest) = chunk.step(bytes).map_err(|why| Violation { in_head: false, why })?;
+                    let (next, rest) = chunk.step(bytes)?;
                     self.at = next.map_or(At::Head, At::Chunked);
                     rest
                 }

@@ -10,7 +10,7 @@ fn judged(bytes: &str) -> Result<At, &'static str> {
     let one_by_one = bytes.as_bytes().chunks(1).try_for_each(|byte| apart.feed(byte));
     assert_eq!(verdict, one_by_one, "{bytes:?}");
     assert_eq!(whole.at, apart.at, "{bytes:?}");
-    verdict.map(|()| whole.at).map_err(|violation| violation.why)
+    verdict.map(|()| whole.at)
 }
 
 fn refused(bytes: &str) -> &'static str {
