@@ -1,0 +1,14 @@
+//! Tollgate's outside world: the doors that requests come in by, and the adapters of the core's ports.
+//!
+//! Adapters decide nothing. What is served, refused or retried is the core's to say; here bytes change their shape.
+
+use std::sync::Arc;
+
+use tollgate::exchange::Exchange;
+
+pub mod door;
+pub mod settings;
+pub mod telemetry;
+
+/// Where a door hands the record of each request once it is over.
+pub type LogSink = Arc<dyn Fn(&Exchange) + Send + Sync>;

@@ -12,6 +12,11 @@ pub struct Gateway {
 }
 
 impl Gateway {
+    /// A gateway without routes.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock }
+    }
+
     /// Answers one request. Never fails: a refusal is an answer too.
     pub async fn handle(&self, request: Request) -> Served {
         let mut exchange = Exchange::open(&request, self.clock.now());

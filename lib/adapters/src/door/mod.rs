@@ -1,0 +1,3 @@
+//! The ways in: Lambda events, and plain HTTP.
+
+pub mod lambda;
