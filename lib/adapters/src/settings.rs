@@ -1,0 +1,164 @@
+//! Settings of the host: what belongs to where the gateway runs and not to its routes (config.md, *Host settings*).
+//!
+//! Read through a look-up that the caller passes in. Only a binary's `main.rs` hands over the environment; tests hand
+//! over values.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::door::lambda::{LambdaSettings, ResponseMode};
+use crate::telemetry::LogLevel;
+
+/// The host's settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// `TOLLGATE_CONFIG`: the route config, `/opt/gateway.yaml` where nothing is said.
+    pub config: PathBuf,
+    /// `TOLLGATE_HOT_TABLE`: the table of limits, leases and cached answers, `tollgate-hot` where nothing is said.
+    pub hot_table: String,
+    /// `TOLLGATE_CONTROL_TABLE`: the table of keys, tenants and switches, `tollgate-control` where nothing is said.
+    pub control_table: String,
+    /// `TOLLGATE_DYNAMODB_ENDPOINT`: where DynamoDB is, where it is not the region's own.
+    pub dynamodb_endpoint: Option<String>,
+    /// `TOLLGATE_LOG`: which exchanges are logged.
+    pub log: LogLevel,
+    /// `TOLLGATE_RESPONSE_MODE`: `buffered` or `stream`.
+    pub response_mode: ResponseMode,
+    /// `AWS_LAMBDA_RUNTIME_API`, set by the platform; `None` anywhere else.
+    pub runtime_api: Option<String>,
+}
+
+/// A setting that cannot be taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name} is {value:?}, expected one of {expected}")]
+pub struct BadSetting {
+    /// The variable's name.
+    pub name: &'static str,
+    /// Its value.
+    pub value: String,
+    /// The values that it may have.
+    pub expected: &'static str,
+}
+
+/// Every setting that cannot be taken, one a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadSettings(pub Vec<BadSetting>);
+
+impl std::error::Error for BadSettings {}
+
+impl fmt::Display for BadSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, problem) in self.0.iter().enumerate() {
+            write!(f, "{}{problem}", if at == 0 { "" } else { "\n" })?;
+        }
+        Ok(())
+    }
+}
+
+impl Settings {
+    /// Reads the settings through `lookup`. A variable that is empty counts as not set.
+    ///
+    /// # Errors
+    /// Every setting that cannot be taken.
+    pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, BadSettings> {
+        let get = |name: &'static str| lookup(name).filter(|value| !value.is_empty());
+        let mut problems = Vec::new();
+        let mut choice = |name, expected, known: bool, value: Option<&String>| {
+            if let Some(value) = value.filter(|_| !known) {
+                problems.push(BadSetting { name, value: value.clone(), expected });
+            }
+        };
+
+        let mode = get("TOLLGATE_RESPONSE_MODE");
+        let response_mode = match mode.as_deref() {
+            None | Some("buffered") => Some(ResponseMode::Buffered),
+            Some("stream") => Some(ResponseMode::Stream),
+            Some(_) => None,
+        };
+        choice("TOLLGATE_RESPONSE_MODE", "buffered, stream", response_mode.is_some(), mode.as_ref());
+
+        let level = get("TOLLGATE_LOG");
+        let log = match level.as_deref() {
+            None | Some("all") => Some(LogLevel::All),
+            Some("errors") => Some(LogLevel::Errors),
+            Some("off") => Some(LogLevel::Off),
+            Some(_) => None,
+        };
+        choice("TOLLGATE_LOG", "all, errors, off", log.is_some(), level.as_ref());
+
+        if !problems.is_empty() {
+            return Err(BadSettings(problems));
+        }
+        Ok(Self {
+            config: get("TOLLGATE_CONFIG").unwrap_or_else(|| "/opt/gateway.yaml".to_owned()).into(),
+            hot_table: get("TOLLGATE_HOT_TABLE").unwrap_or_else(|| "tollgate-hot".to_owned()),
+            control_table: get("TOLLGATE_CONTROL_TABLE").unwrap_or_else(|| "tollgate-control".to_owned()),
+            dynamodb_endpoint: get("TOLLGATE_DYNAMODB_ENDPOINT"),
+            log: log.unwrap_or_default(),
+            response_mode: response_mode.unwrap_or_default(),
+            runtime_api: get("AWS_LAMBDA_RUNTIME_API"),
+        })
+    }
+
+    /// What the Lambda door needs; `None` where there is no Runtime API.
+    pub fn lambda(&self) -> Option<LambdaSettings> {
+        Some(LambdaSettings { api: self.runtime_api.clone()?, mode: self.response_mode })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)]) -> Result<Settings, BadSettings> {
+        Settings::read(|name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
+    }
+
+    #[test]
+    fn what_is_not_set_or_empty_has_its_default() {
+        let settings = read(&[("TOLLGATE_CONFIG", ""), ("TOLLGATE_LOG", "")]).unwrap();
+        assert_eq!(
+            settings,
+            Settings {
+                config: "/opt/gateway.yaml".into(),
+                hot_table: "tollgate-hot".to_owned(),
+                control_table: "tollgate-control".to_owned(),
+                dynamodb_endpoint: None,
+                log: LogLevel::All,
+                response_mode: ResponseMode::Buffered,
+                runtime_api: None,
+            }
+        );
+        assert_eq!(settings.lambda(), None);
+    }
+
+    #[test]
+    fn every_setting_is_read() {
+        let settings = read(&[
+            ("TOLLGATE_CONFIG", "routes.yaml"),
+            ("TOLLGATE_HOT_TABLE", "hot"),
+            ("TOLLGATE_CONTROL_TABLE", "control"),
+            ("TOLLGATE_DYNAMODB_ENDPOINT", "http://127.0.0.1:8000"),
+            ("TOLLGATE_LOG", "errors"),
+            ("TOLLGATE_RESPONSE_MODE", "stream"),
+            ("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001"),
+        ])
+        .unwrap();
+        assert_eq!(settings.config, PathBuf::from("routes.yaml"));
+        assert_eq!((settings.hot_table.as_str(), settings.control_table.as_str()), ("hot", "control"));
+        assert_eq!(settings.dynamodb_endpoint.as_deref(), Some("http://127.0.0.1:8000"));
+        assert_eq!(settings.log, LogLevel::Errors);
+        let lambda = settings.lambda().unwrap();
+        assert_eq!((lambda.api.as_str(), lambda.mode), ("127.0.0.1:9001", ResponseMode::Stream));
+    }
+
+    #[test]
+    fn all_wrong_values_are_told_at_once_with_what_would_be_right() {
+        let problems = read(&[("TOLLGATE_LOG", "loud"), ("TOLLGATE_RESPONSE_MODE", "streaming")]).unwrap_err();
+        assert_eq!(
+            problems.to_string(),
+            "TOLLGATE_RESPONSE_MODE is \"streaming\", expected one of buffered, stream\n\
+             TOLLGATE_LOG is \"loud\", expected one of all, errors, off"
+        );
+    }
+}
