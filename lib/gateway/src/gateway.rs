@@ -135,8 +135,8 @@ impl Gateway {
         let facts = facts(&request, &path, &params, Some(&caller), &route.name, now);
         let taken = route.limits.take(&facts, &caller, &self.world.table, &*self.world.clock).await;
         trail.take(exchange, taken)?; // 429 503
-        let answer = route.to.answer(&self.world, route, exchange, Asked { request, path, params, caller, now }).await?;
-        Ok(answer) // 400 502 503 504
+        let (asked, body) = Asked::new(request, path, params, caller, now);
+        route.to.answer(&self.world, route, exchange, &asked, body).await // 400 502 503 504
     }
 
     /// The route of a request, its normalised path, and what the path captured.
@@ -176,19 +176,44 @@ impl Gateway {
     }
 }
 
-/// A request that passed every check, on its way to an upstream or an answer of ours.
+/// A request that passed every check, on its way to an upstream or an answer of ours. Its body goes beside it, since
+/// that is used up on the way.
 #[derive(Debug)]
 pub(crate) struct Asked {
-    pub(crate) request: Request,
+    pub(crate) method: Method,
+    /// Normalised.
     pub(crate) path: String,
+    pub(crate) query: Option<String>,
+    pub(crate) headers: HeaderMap,
+    pub(crate) origin: Origin,
     pub(crate) params: Params,
     pub(crate) caller: Caller,
     pub(crate) now: Timestamp,
 }
 
 impl Asked {
+    pub(crate) fn new(request: Request, path: String, params: Params, caller: Caller, now: Timestamp) -> (Self, Body) {
+        let Request { method, path: _, query, headers, body, origin } = request;
+        (Self { method, path, query, headers, origin, params, caller, now }, body)
+    }
+
     pub(crate) fn facts<'a>(&'a self, route: &'a str) -> Facts<'a> {
-        facts(&self.request, &self.path, &self.params, Some(&self.caller), route, self.now)
+        let Self { method, path, query, headers, origin, params, caller, now } = self;
+        Facts {
+            method,
+            path,
+            query: query.as_deref(),
+            headers,
+            host: &origin.host,
+            id: &origin.id,
+            ip: origin.ip,
+            scheme: origin.scheme,
+            params,
+            caller: Some(caller),
+            route,
+            response: None,
+            now: *now,
+        }
     }
 }
 

@@ -201,8 +201,8 @@ mod tests {
 
     fn location(redirect: &Redirect, request: &str, scheme: Scheme, host: &str) -> String {
         let mut asked = asked(request);
-        asked.request.origin.scheme = scheme;
-        asked.request.origin.host = host.to_owned();
+        asked.origin.scheme = scheme;
+        asked.origin.host = host.to_owned();
         let response = redirect.answer(&asked.facts("r")).expect("an answer");
         response.headers[LOCATION].to_str().expect("text").to_owned()
     }

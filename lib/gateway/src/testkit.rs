@@ -47,13 +47,13 @@ pub(crate) fn asked(line: &str) -> Asked {
 
 /// The same with what its path captured.
 pub(crate) fn asked_with_params(line: &str, captured: &[(&str, &str)]) -> Asked {
-    let request = request(line);
     let mut params = Params::default();
     for (name, value) in captured {
         params.push(Arc::from(*name), (*value).to_owned());
     }
+    let request = request(line);
     let path = request.path.clone();
-    Asked { request, path, params, caller: Auth::Public.identify(), now: Timestamp::from_secs(1_000_000) }
+    Asked::new(request, path, params, Auth::Public.identify(), Timestamp::from_secs(1_000_000)).0
 }
 
 /// A template that names nothing captured.

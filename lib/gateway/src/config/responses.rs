@@ -189,7 +189,9 @@ impl Reader<'_> {
             if parts.iter().any(|part| node.get(part).is_some()) {
                 self.problems.error(location.place, "`location` stands alone: it is the whole address");
             }
-            parts.iter().for_each(|part| drop(fields.take(part)));
+            for part in parts {
+                fields.take(part);
+            }
             fields.finish(&mut self.problems);
             let template = self.template(location, "`location`", Stands::Request, params)?;
             return self.or_report(location, "`location`", Redirect::location(template, status?));

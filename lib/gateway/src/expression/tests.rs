@@ -31,7 +31,7 @@ fn asked() -> Asked {
     let mut asked = testkit::asked_with_params("GET /orders/7?a=1&a=2&q=x%20y+z&e", &[("id", "7")]);
     asked.params.push_rest(Arc::from("rest"), "a/b c".to_owned());
     for (name, value) in [("x-a", "one"), ("x-a", "two"), ("cookie", "s=1; t=\"2\""), ("cookie", "s=3")] {
-        asked.request.headers.append(name, HeaderValue::from_static(value));
+        asked.headers.append(name, HeaderValue::from_static(value));
     }
     asked
 }

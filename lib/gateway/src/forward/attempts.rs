@@ -45,22 +45,21 @@ impl<'a> Sending<'a> {
             return Err(Refusal::SecretUnavailable { name: name.clone() });
         }
         let facts = asked.facts(&route.name);
-        let request = &asked.request;
         let path = route.request.path.apply(&facts, &asked.path)?;
         let path = branch.request.path.apply(&facts, &path)?.into_owned();
-        let query = route.request.query.apply(&facts, request.query.as_deref());
+        let query = route.request.query.apply(&facts, asked.query.as_deref());
         let query = branch.request.query.apply(&facts, query.as_deref()).map(|query| query.into_owned());
-        let mut headers = request.headers.clone();
+        let mut headers = asked.headers.clone();
         let values = route.request.headers.values(&facts)?;
         let branch_values = branch.request.headers.values(&facts)?;
-        let remaining = request.origin.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        hygiene::outbound(&mut headers, &request.origin, remaining);
+        let remaining = asked.origin.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        hygiene::outbound(&mut headers, &asked.origin, remaining);
         route.request.headers.apply(values, &mut headers);
         branch.request.headers.apply(branch_values, &mut headers);
-        let method = branch.request.method.as_ref().or(route.request.method.as_ref()).unwrap_or(&request.method).clone();
+        let method = branch.request.method.as_ref().or(route.request.method.as_ref()).unwrap_or(&asked.method).clone();
         let host = branch.request.host.as_ref().or(route.request.host.as_ref()).cloned();
         let own = route.timeouts.headers.map(|timeout| Instant::now() + timeout);
-        let until = match (own, request.origin.deadline) {
+        let until = match (own, asked.origin.deadline) {
             (Some(own), Some(deadline)) => Some(own.min(deadline)),
             (own, deadline) => own.or(deadline),
         };
@@ -98,7 +97,7 @@ impl<'a> Sending<'a> {
     /// When the answer must have ended, for a sending that began at `started`.
     pub(crate) fn ends(&self, started: Instant) -> Option<Instant> {
         let total = self.route.timeouts.total.map(|total| started + total);
-        match (total, self.asked.request.origin.deadline) {
+        match (total, self.asked.origin.deadline) {
             (Some(total), Some(deadline)) => Some(total.min(deadline)),
             (total, deadline) => total.or(deadline),
         }
@@ -117,7 +116,7 @@ impl<'a> Sending<'a> {
             Sent::Fault(UpstreamFault { kind: FaultKind::Protocol | FaultKind::RequestBody(_), .. }) => return None,
         };
         let made = attempts - u32::from(resent);
-        let pause = self.backend.retry.pause(&self.method, &self.headers, attempt, made, self.asked.request.origin.seed)?;
+        let pause = self.backend.retry.pause(&self.method, &self.headers, attempt, made, self.asked.origin.seed)?;
         let fits = self.until.is_none_or(|until| Instant::now() + pause < until);
         (fits && self.backend.budget.spend(self.world.clock.now())).then_some(pause)
     }
@@ -172,7 +171,7 @@ impl<'a> Sending<'a> {
         let authority = match (&self.host, &self.backend.host) {
             (Some(host), _) | (None, HostPolicy::Literal(host)) => host,
             (None, HostPolicy::Upstream) => &target.authority,
-            (None, HostPolicy::Client) => &self.asked.request.origin.host,
+            (None, HostPolicy::Client) => &self.asked.origin.host,
         };
         let scheme = if target.tls.is_some() { "https" } else { "http" };
         let mut uri = String::with_capacity(
@@ -193,7 +192,7 @@ impl<'a> Sending<'a> {
         let facts = self.asked.facts(&self.route.name);
         let empty = || Refusal::UpstreamEmpty { upstream: Arc::clone(&self.backend.name) };
         let targets = &self.backend.targets;
-        let seed = self.asked.request.origin.seed;
+        let seed = self.asked.origin.seed;
         let index = self.backend.balance.pick(targets, &self.backend.under_way, seed, &facts, tried).ok_or_else(empty)?;
         Ok((index, targets.get(index).ok_or_else(empty)?))
     }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::attempts::Sending;
 use super::split::Split;
 use super::{Backend, flow};
-use crate::exchange::{Exchange, Response};
+use crate::exchange::{Body, Exchange, Response};
 use crate::gateway::{Asked, Stop, World};
 use crate::refusal::Refusal;
 use crate::respond::{Redirect, Respond};
@@ -49,7 +49,8 @@ impl Destination {
         world: &World,
         route: &Route,
         exchange: &mut Exchange,
-        mut asked: Asked,
+        asked: &Asked,
+        body: Body,
     ) -> Result<Response, Stop> {
         let facts = asked.facts(&route.name);
         match self {
@@ -65,16 +66,14 @@ impl Destination {
             }
             Self::Forward { split, branches } => {
                 let empty = || Refusal::UpstreamEmpty { upstream: Arc::clone(&route.name) };
-                let index = split.pick(&facts, asked.request.origin.seed).ok_or_else(empty)?;
+                let index = split.pick(&facts, asked.origin.seed).ok_or_else(empty)?;
                 let branch = branches.get(index).ok_or_else(empty)?;
                 exchange.upstream = Some(Arc::clone(&branch.upstream.name));
-                let body = std::mem::take(&mut asked.request.body);
                 let started = Instant::now();
-                let sending = Sending::new(world, route, branch, &asked)?;
+                let sending = Sending::new(world, route, branch, asked)?;
                 let answer = sending.send(body, exchange).await;
                 exchange.upstream_time = Some(started.elapsed());
                 let mut response = answer?;
-                let facts = asked.facts(&route.name);
                 branch.response.apply(&facts, &mut response)?;
                 route.response.apply(&facts, &mut response)?;
                 response.body = flow::timed(response.body, route.timeouts.idle, sending.ends(started));

@@ -48,10 +48,10 @@ fn router(routes: Vec<Conditions>) -> Router {
 /// Looks `METHOD /path` up and gives the route's index with what it captured, or the refusal.
 fn look_up(router: &Router, line: &str, host: &str, headers: &[(&str, &str)]) -> String {
     let mut asked = testkit::asked(line);
-    asked.request.origin.host = host.to_owned();
+    asked.origin.host = host.to_owned();
     for (name, value) in headers {
         let name = HeaderName::from_bytes(name.as_bytes()).expect("a name");
-        asked.request.headers.append(name, HeaderValue::from_str(value).expect("a value"));
+        asked.headers.append(name, HeaderValue::from_str(value).expect("a value"));
     }
     let normal = normalise(&asked.path).expect("a path").path.into_owned();
     asked.path = normal;
@@ -307,9 +307,9 @@ proptest! {
     ) {
         let mut asked = testkit::asked(&format!("{method} {target}"));
         asked.path = normalise(&asked.path).expect("a path").path.into_owned();
-        asked.request.origin.host = host.to_owned();
+        asked.origin.host = host.to_owned();
         if !value.is_empty() {
-            asked.request.headers.insert("x-v", HeaderValue::from_static(value));
+            asked.headers.insert("x-v", HeaderValue::from_static(value));
         }
         let facts = asked.facts("");
         let expected = naive(&routes, &facts);

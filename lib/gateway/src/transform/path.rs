@@ -38,7 +38,10 @@ impl PathRewrite {
     /// # Errors
     /// Words that follow the text as written.
     pub fn template(template: Template) -> Result<Self, String> {
-        if template.source().starts_with('/') || template.source().starts_with("${") {
+        if template.has(&['?', '#']) {
+            return Err("is a path alone: `?` and `#` cannot stand in it, use `query`".to_owned());
+        }
+        if template.leading().starts_with('/') || template.leading().is_empty() {
             Ok(Self::Template(template))
         } else {
             Err("must start with `/`".to_owned())

@@ -92,7 +92,8 @@ mod tests {
             let asked = asked("GET /");
             let facts = asked.facts("r");
             let rewrite = QueryRewrite::default();
-            prop_assert_eq!(rewrite.apply(&facts, Some(&query)).as_deref(), Some(query.as_str()));
+            let rewritten = rewrite.apply(&facts, Some(&query)).map(Cow::into_owned);
+            prop_assert_eq!(rewritten.as_deref(), Some(query.as_str()));
         }
 
         #[test]
@@ -100,7 +101,8 @@ mod tests {
             let asked = asked("GET /");
             let rewrite = QueryRewrite { set: Vec::new(), remove: vec!["zz".to_owned()] };
             let facts = asked.facts("r");
-            prop_assert_eq!(rewrite.apply(&facts, Some(&query)).as_deref(), Some(query.as_str()));
+            let rewritten = rewrite.apply(&facts, Some(&query)).map(Cow::into_owned);
+            prop_assert_eq!(rewritten.as_deref(), Some(query.as_str()));
         }
     }
 }
