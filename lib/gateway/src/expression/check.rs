@@ -118,9 +118,11 @@ impl Walk<'_> {
     /// A field or a key of one of the variables; `true` where that was judged.
     fn variable(&mut self, node: &mut IdedExpr) -> bool {
         let id = node.id;
-        let (root, name) = match &node.expr {
+        let (root_id, root, name) = match &node.expr {
             Expr::Select(select) => match &select.operand.expr {
-                Expr::Ident(root) if !self.locals.contains(root) => (root.clone(), select.field.clone()),
+                Expr::Ident(root) if !self.locals.contains(root) => {
+                    (select.operand.id, root.clone(), select.field.clone())
+                }
                 Expr::Select(inner) => {
                     let Expr::Ident(root) = &inner.operand.expr else { return false };
                     let (root, map, key) = (root.clone(), inner.field.clone(), select.field.clone());
@@ -133,7 +135,7 @@ impl Walk<'_> {
                 [of, key] => {
                     let Some(key) = literal(&key.expr) else { return false };
                     match &of.expr {
-                        Expr::Ident(root) if root == "params" => (root.clone(), key.to_owned()),
+                        Expr::Ident(root) if root == "params" => (of.id, root.clone(), key.to_owned()),
                         Expr::Select(inner) => {
                             let Expr::Ident(root) = &inner.operand.expr else { return false };
                             let (root, map, key) = (root.clone(), inner.field.clone(), key.to_owned());
@@ -158,7 +160,7 @@ impl Walk<'_> {
             }
             _ => return false,
         };
-        if self.root(id, &root) {
+        if self.root(root_id, &root) {
             self.field(id, &root, &name);
         }
         true

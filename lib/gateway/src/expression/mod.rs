@@ -206,7 +206,9 @@ fn placed(text: &str, scope: &Scope<'_>, found: Vec<check::Found>) -> Vec<Expres
     }
     let offset = |info: Option<&SourceInfo>, id| {
         let chars = info.and_then(|info| info.offset_for(id)).map_or(0, |(start, _)| start as usize);
-        text.char_indices().nth(chars).map_or(0, |(at, _)| at)
+        let at = text.char_indices().nth(chars).map_or(0, |(at, _)| at);
+        // A selection stands at its dot: the field is what is meant.
+        if text.get(at..).is_some_and(|rest| rest.starts_with('.')) { at + 1 } else { at }
     };
     again
         .into_iter()

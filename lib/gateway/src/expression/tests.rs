@@ -99,12 +99,12 @@ fn what_is_missing_or_does_not_fit_fails() {
 #[test]
 fn what_cel_does_not_check_is_checked_with_its_place() {
     for (expression, place, offset, message) in [
-        ("request.pth", Place::Match, 7, "unknown field `request.pth`"),
+        ("request.pth", Place::Match, 8, "unknown field `request.pth`"),
         ("request.path == '' && foo", Place::Match, 22, "unknown variable `foo`"),
         ("caller.id == ''", Place::Match, 0, "not known yet where routes are matched"),
         ("response.status == 200", Place::Request, 0, "`response` is not known here"),
-        ("params.nope", Place::Request, 6, "the path captures no `nope`: there is id, rest"),
-        ("env.NOPE", Place::Request, 3, "unknown variable `env.NOPE`: there is STAGE"),
+        ("params.nope", Place::Request, 7, "the path captures no `nope`: there is id, rest"),
+        ("env.NOPE", Place::Request, 4, "unknown variable `env.NOPE`: there is STAGE"),
         ("request.ip", Place::EnvOnly, 0, "only `env` may stand here"),
         ("request.headers['X-A']", Place::Request, 15, "write 'x-a'"),
         ("lower(request.path)", Place::Request, 5, "unknown function `lower`"),
