@@ -7,7 +7,10 @@
 pub mod auth;
 pub mod clock;
 pub mod exchange;
+pub mod expression;
 pub mod forward;
 pub mod gateway;
+pub mod limit;
+pub mod mode;
 pub mod refusal;
 pub mod table;

@@ -4,12 +4,18 @@
 #[derive(Debug, Clone)]
 pub struct Caller {
     id: String,
+    via: String,
 }
 
 impl Caller {
     /// The caller's id; empty for the public.
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// The name of the method that identified the caller; empty for the public. Ids of two methods may be the same.
+    pub fn via(&self) -> &str {
+        &self.via
     }
 }
 
@@ -24,7 +30,7 @@ impl Auth {
     /// Identifies the caller.
     pub fn identify(self) -> Caller {
         match self {
-            Self::Public => Caller { id: String::new() },
+            Self::Public => Caller { id: String::new(), via: String::new() },
         }
     }
 }
