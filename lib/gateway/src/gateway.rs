@@ -18,6 +18,7 @@ use crate::edge::Edge;
 use crate::exchange::{After, Body, Exchange, Origin, Request, Response, Served};
 use crate::expression::{Facts, Params};
 use crate::forward::{Backend, Upstream};
+use crate::limit::Taken;
 use crate::refusal::Refusal;
 use crate::route::{Outcome, Route, Router, normalise};
 use crate::table::Table;
@@ -133,8 +134,8 @@ impl Gateway {
         request.body = route.screen.limit_body(request.body);
         let caller = route.auth.identify();
         let facts = facts(&request, &path, &params, Some(&caller), &route.name, now);
-        let taken = route.limits.take(&facts, &caller, &self.world.table, &*self.world.clock).await;
-        trail.take(exchange, taken)?; // 429 503
+        let taken = route.limits.take(&facts, &caller, &*self.world.table, &*self.world.clock).await;
+        trail.take(exchange, taken, &self.world.table)?; // 429 503
         let (asked, body) = Asked::new(request, path, params, caller, now);
         route.to.answer(&self.world, route, exchange, &asked, body).await // 400 502 503 504
     }
@@ -258,11 +259,13 @@ impl Exchange {
 
 impl Trail<'_> {
     /// Takes down what the limits said.
-    fn take(&mut self, exchange: &mut Exchange, taken: crate::limit::Taken) -> Result<(), Refusal> {
+    fn take(&mut self, exchange: &mut Exchange, taken: Taken, table: &Arc<dyn Table>) -> Result<(), Refusal> {
         self.limits = taken.fields;
         exchange.limits = taken.verdicts;
-        for job in taken.after {
-            self.after.push(job);
+        exchange.shadowed = taken.shadowed;
+        if !taken.returns.is_empty() {
+            let table = Arc::clone(table);
+            self.after.push(async move { taken.returns.give(&*table).await });
         }
         match taken.refused {
             Some(refusal) => Err(refusal),

@@ -14,6 +14,7 @@ pub mod expression;
 pub mod forward;
 pub mod gateway;
 pub mod limit;
+pub mod mode;
 pub mod refusal;
 pub mod respond;
 pub mod route;

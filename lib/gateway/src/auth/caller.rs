@@ -41,12 +41,6 @@ impl Caller {
     pub fn via(&self) -> &'static str {
         self.via
     }
-
-    /// What counts as this caller in keys: the id together with the method, so that ids of two methods never meet.
-    /// Empty for the public.
-    pub fn key(&self) -> String {
-        if self.id.is_empty() { String::new() } else { format!("{}:{}", self.via, self.id) }
-    }
 }
 
 /// How a route identifies its callers.

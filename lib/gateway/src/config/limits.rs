@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::expression::Place as Stands;
-use crate::limit::{Limit, LimitKey, LimitUse, Mode, OnStoreFailure, Rate};
+use crate::limit::{Limit, LimitKey, OnStoreFailure, Rate, Use};
+use crate::mode::Mode;
 
 use super::Reader;
 use super::files::Document;
@@ -35,7 +36,7 @@ impl Reader<'_> {
             match Rate::parse(&text) {
                 Ok(rate) => Some(rate),
                 Err(why) => {
-                    self.problems.error(node.place, format!("`rate` \"{text}\" {why}"));
+                    self.problems.error(node.place, why);
                     None
                 }
             }
@@ -52,7 +53,7 @@ impl Reader<'_> {
             None => Some(on_store_failure),
         };
         fields.finish(&mut self.problems);
-        Some(Limit::new(&self.name, name, rate?, by?, on_store_failure?))
+        Some(Limit::new(Arc::clone(&self.name), Arc::from(name), rate?, by?, on_store_failure?))
     }
 
     /// A word of which only one is built so far.
@@ -88,11 +89,11 @@ impl Reader<'_> {
     }
 
     /// A route's list of limits: names, or `{use: name, mode: shadow}`.
-    pub(crate) fn limit_uses(&mut self, node: &Node) -> Vec<LimitUse> {
+    pub(crate) fn limit_uses(&mut self, node: &Node) -> Vec<Use> {
         items(node).iter().filter_map(|item| self.limit_use(item)).collect()
     }
 
-    fn limit_use(&mut self, node: &Node) -> Option<LimitUse> {
+    fn limit_use(&mut self, node: &Node) -> Option<Use> {
         let mut mode = Mode::Enforce;
         let named = if let Value::Map(_) = node.value {
             let mut fields = Fields::of(node, "a limit's use", &mut self.problems)?;
@@ -108,7 +109,7 @@ impl Reader<'_> {
         };
         let name = self.problems.text(named, "a limit")?;
         match self.limits.get(&name) {
-            Some(limit) => limit.clone().map(|limit| LimitUse { limit, mode }),
+            Some(limit) => limit.clone().map(|limit| Use { limit, mode }),
             None => {
                 let message = unknown("limit", &name, self.limits.keys());
                 self.problems.error(named.place, message);

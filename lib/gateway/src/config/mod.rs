@@ -83,6 +83,8 @@ pub(crate) struct Reader<'h> {
     pub(crate) name: Arc<str>,
     /// Upstreams by name; `None` where one was declared but is wrong, so that a reference to it is no second problem.
     pub(crate) upstreams: BTreeMap<String, Option<Arc<Backend>>>,
+    /// Where each route's name was first written.
+    pub(crate) route_names: BTreeMap<String, Place>,
     /// Limits by name, likewise.
     pub(crate) limits: BTreeMap<String, Option<Arc<Limit>>>,
 }
@@ -96,6 +98,7 @@ impl<'h> Reader<'h> {
             name: Arc::from("tollgate"),
             upstreams: BTreeMap::new(),
             limits: BTreeMap::new(),
+            route_names: BTreeMap::new(),
         }
     }
 
@@ -133,10 +136,11 @@ impl<'h> Reader<'h> {
             Ok(router) => router,
             Err(conflicts) => {
                 for Conflict { first, second } in conflicts {
-                    let (Some((first, name)), Some((second, _))) = (places.get(first), places.get(second)) else {
+                    let (Some((first, name)), Some((second, second_name))) = (places.get(first), places.get(second)) else {
                         continue;
                     };
-                    let name = name.as_deref().unwrap_or("another route");
+                    // What is wrong in itself was said already, and its conditions are not what was meant.
+                    let (Some(name), true) = (name, second_name.is_some()) else { continue };
                     let also = self.problems.at(*first);
                     self.problems.error(
                         *second,

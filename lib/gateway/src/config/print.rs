@@ -9,7 +9,8 @@ use crate::forward::balance::Balance;
 use crate::forward::retry::{Retry, RetryMethods};
 use crate::forward::{Backend, Branch, Destination, HostPolicy, Target};
 use crate::gateway::Routes;
-use crate::limit::{LimitKey, LimitUse, Limits, Mode};
+use crate::limit::{LimitKey, Limits, Use};
+use crate::mode::Mode;
 use crate::respond::{JsonTemplate, Redirect, RedirectPath, Respond, RespondBody};
 use crate::route::{Conditions, Route};
 use crate::screen::Screen;
@@ -178,7 +179,7 @@ fn screen(screen: &Screen) -> String {
 }
 
 fn limits(limits: &Limits) -> String {
-    let each = limits.uses().iter().map(|LimitUse { limit, mode }| {
+    let each = limits.0.iter().map(|Use { limit, mode }| {
         let by = match &limit.by {
             LimitKey::Global => "global",
             LimitKey::By(expression) => expression.source(),

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use crate::auth::Auth;
 use crate::cors::{Cors, CorsSettings};
-use crate::limit::{LimitUse, Limits};
+use crate::limit::{Limits, Use};
 use crate::route::{Conditions, Priority, Route, Timeouts};
 use crate::screen::{MediaRange, Screen};
 
@@ -28,7 +28,7 @@ pub(crate) struct Listed {
 #[derive(Clone)]
 pub(crate) struct Defaults {
     auth: Option<Auth>,
-    limits: Vec<LimitUse>,
+    limits: Vec<Use>,
     timeouts: Timeouts,
     body_max: u64,
     content_types: Vec<MediaRange>,
@@ -211,17 +211,17 @@ impl Reader<'_> {
             return;
         };
         for node in routes {
-            if let Some(read) = self.listed(node, defaults, listed) {
+            if let Some(read) = self.listed(node, defaults) {
                 listed.push(read);
             }
         }
     }
 
-    fn listed(&mut self, node: &Node, defaults: &Defaults, before: &[Listed]) -> Option<Listed> {
+    fn listed(&mut self, node: &Node, defaults: &Defaults) -> Option<Listed> {
         let mut fields = Fields::of(node, "a route", &mut self.problems)?;
         let errors = self.problems.count(super::Severity::Error);
         let name = fields.need("name", &mut self.problems);
-        let name = self.route_name(name, before);
+        let name = self.route_name(name);
         let precedence = fields
             .take("precedence")
             .and_then(|node| self.problems.integer(node, "`precedence`", -1_000_000, 1_000_000))
@@ -250,7 +250,7 @@ impl Reader<'_> {
                 cors,
                 screen: Screen::new(policies.allow, policies.deny, policies.body_max, policies.content_types),
                 auth,
-                limits: Limits::new(policies.limits),
+                limits: Limits(policies.limits),
                 request,
                 response,
                 timeouts: policies.timeouts,
@@ -266,13 +266,12 @@ impl Reader<'_> {
         policies.cors.as_ref().and_then(|settings| Cors::new(settings, &conditions.methods).ok()).unwrap_or_else(Cors::none)
     }
 
-    fn route_name(&mut self, node: Option<&Node>, before: &[Listed]) -> Option<Arc<str>> {
+    fn route_name(&mut self, node: Option<&Node>) -> Option<Arc<str>> {
         let node = node?;
         let name = self.problems.text(node, "`name`")?;
         self.problems.name(&name, node.place, "the route");
-        let twin = before.iter().find(|listed| listed.route.as_ref().is_some_and(|route| *route.name == *name));
-        if let Some(twin) = twin {
-            let also = self.problems.at(twin.place);
+        if let Some(twin) = self.route_names.insert(name.clone(), node.place) {
+            let also = self.problems.at(twin);
             self.problems.error(node.place, format!("the route \"{name}\" is declared twice, also at {also}"));
         }
         Some(Arc::from(name))

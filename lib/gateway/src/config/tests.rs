@@ -100,6 +100,8 @@ fn ten_thousand_routes_compile() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn no_text_makes_compile_panic(text in "\\PC{0,400}") {
         let _ = compile_text(&text);

@@ -80,6 +80,7 @@ pub(crate) fn parse(name: &str, text: &str, problems: &mut Problems) -> Option<N
             let message = error.without_snippet().to_string();
             let message = message.lines().next().unwrap_or_default();
             let message = message.split(" at line ").next().unwrap_or(message);
+            let message = message.split(", set DuplicateKeyPolicy").next().unwrap_or(message);
             let hint = if brace_suspected(text, place.line) { QUOTE_HINT } else { "" };
             problems.error(place, format!("not YAML: {message}{hint}"));
             None

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use cel::common::ast::{Expr, operators};
 
 use super::facts::{Facts, field};
-use super::{Place, literal};
+use super::literal;
 
 /// One value of a request, or a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,13 +22,13 @@ pub(super) enum Access {
     Header(String),
     Query(String),
     Cookie(String),
-    CallerId { with_via: bool },
+    CallerId,
     ResponseHeader(String),
 }
 
 impl Access {
     /// The access that a tree is, if it is one. The tree was checked.
-    pub(super) fn of(expr: &Expr, place: Place) -> Option<Self> {
+    pub(super) fn of(expr: &Expr) -> Option<Self> {
         if let Some(text) = literal(expr) {
             return Some(Self::Literal(text.to_owned()));
         }
@@ -46,7 +46,7 @@ impl Access {
             ["request", "query", name] => Self::Query((*name).to_owned()),
             ["request", "cookies", name] => Self::Cookie((*name).to_owned()),
             ["response", "headers", name] => Self::ResponseHeader((*name).to_owned()),
-            ["caller", "id"] => Self::CallerId { with_via: place == Place::LimitKey },
+            ["caller", "id"] => Self::CallerId,
             _ => return None,
         })
     }
@@ -67,9 +67,7 @@ impl Access {
             Self::Query(name) => facts.query_value(name),
             Self::Cookie(name) => facts.cookie(name).map(Cow::Borrowed),
             Self::ResponseHeader(name) => facts.response.and_then(|response| field(response.headers, name)),
-            Self::CallerId { with_via } => facts.caller.map(|caller| {
-                if *with_via { Cow::Owned(caller.key()) } else { Cow::Borrowed(caller.id()) }
-            }),
+            Self::CallerId => facts.caller.map(|caller| Cow::Borrowed(caller.id())),
         }
     }
 }

@@ -9,7 +9,7 @@ use cel::{Context, Env, Value};
 use http::HeaderMap;
 
 use super::facts::{Facts, field};
-use super::{Place, literal};
+use super::literal;
 use crate::auth::Caller;
 
 /// What an expression names.
@@ -40,14 +40,14 @@ impl Uses {
     }
 
     /// The variables of a request.
-    pub(super) fn context<'v>(&self, facts: &Facts<'_>, place: Place, env: &Arc<Env>) -> Context<'v, 'v> {
+    pub(super) fn context<'v>(&self, facts: &Facts<'_>, env: &Arc<Env>) -> Context<'v, 'v> {
         let mut context = Context::with_env(Arc::clone(env));
         for root in &self.roots {
             let value = match root.as_str() {
                 "request" => self.request(facts),
                 "params" => map(facts.params.iter().map(|(name, value)| (name.to_owned(), text(value)))),
                 "route" => map([("name".to_owned(), text(facts.route))]),
-                "caller" => facts.caller.map_or(Value::Null, |caller| caller_of(caller, place)),
+                "caller" => facts.caller.map_or(Value::Null, |caller| caller_of(caller)),
                 "response" => facts.response.map_or(Value::Null, |response| {
                     map([
                         ("status".to_owned(), Value::Int(i64::from(response.status.as_u16()))),
@@ -168,11 +168,10 @@ impl Uses {
     }
 }
 
-fn caller_of(caller: &Caller, place: Place) -> Value {
-    let id = if place == Place::LimitKey { caller.key() } else { caller.id().to_owned() };
+fn caller_of(caller: &Caller) -> Value {
     let list = |items: &[String]| Value::List(Arc::new(items.iter().map(|item| text(item)).collect()));
     map([
-        ("id".to_owned(), text(&id)),
+        ("id".to_owned(), text(caller.id())),
         ("tenant".to_owned(), text(caller.tenant())),
         ("plan".to_owned(), text(caller.plan())),
         ("scopes".to_owned(), list(caller.scopes())),

@@ -34,8 +34,7 @@ pub enum Place {
     Match,
     /// A condition of `allow`.
     Allow,
-    /// `by` of a limit, and the subject of a hash: shared by routes, so any capture may be named. `caller.id` counts
-    /// together with `caller.via`, so that ids of two methods never meet.
+    /// `by` of a limit, and the subject of a hash: shared by routes, so any capture may be named.
     LimitKey,
     /// The subject of a sticky split.
     Sticky,
@@ -79,7 +78,6 @@ pub struct ExpressionFailure(String);
 #[derive(Debug)]
 pub struct Expression {
     source: String,
-    place: Place,
     body: Body,
 }
 
@@ -119,11 +117,11 @@ impl Expression {
         if !found.is_empty() {
             return Err(placed(text, scope, found));
         }
-        let body = match Access::of(&tree.expr, scope.place) {
+        let body = match Access::of(&tree.expr) {
             Some(access) => Body::Access(access),
             None => Body::Program { uses: Uses::of(&tree), tree },
         };
-        Ok(Self { source: text.to_owned(), place: scope.place, body })
+        Ok(Self { source: text.to_owned(), body })
     }
 
     /// As written.
@@ -164,7 +162,7 @@ impl Expression {
                 .map(|text| Value::String(Arc::new(text.into_owned())))
                 .ok_or_else(|| ExpressionFailure(format!("no {}", self.source))),
             Body::Program { tree, uses } => {
-                let context = uses.context(facts, self.place, &ENV);
+                let context = uses.context(facts, &ENV);
                 Value::resolve(tree, &context).map_err(|error| ExpressionFailure(error.to_string()))
             }
         }

@@ -89,6 +89,22 @@ impl Template {
         }
     }
 
+    /// Whether it is an address of a fixed host, or a path on the same one: what a request fills in comes after the
+    /// authority (RFC 3986 §3.2).
+    pub(crate) fn leads_to_a_fixed_host(&self) -> bool {
+        let leading = self.leading();
+        if leading.starts_with('/') {
+            return !leading.starts_with("//") && (leading.len() > 1 || self.fixed().is_some());
+        }
+        let Some((_, rest)) = leading.split_once("://") else { return false };
+        let path_follows = match self.parts.get(1) {
+            None => true,
+            Some(Part::Filled(expression)) => matches!(expression.access(), Some(Access::Path)),
+            Some(Part::Text(_)) => false,
+        };
+        !rest.is_empty() && (rest.contains(['/', '?', '#']) || path_follows)
+    }
+
     /// Whether one of these characters stands in its fixed texts.
     pub(crate) fn has(&self, characters: &[char]) -> bool {
         self.parts.iter().any(|part| matches!(part, Part::Text(text) if text.contains(characters)))

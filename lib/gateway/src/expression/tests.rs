@@ -110,7 +110,7 @@ fn what_cel_does_not_check_is_checked_with_its_place() {
         ("lower(request.path)", Place::Request, 5, "unknown function `lower`"),
         ("request.path.startsWith()", Place::Request, 23, "it is x.startsWith(_)"),
         ("request.path.matches('(')", Place::Request, 20, "is no regex: unclosed group"),
-        ("request.body.a", Place::Request, 0, "`request.body` is not supported yet"),
+        ("request.body.a", Place::Request, 8, "`request.body` is not supported yet"),
         ("claims.sub", Place::Request, 0, "`claims` is not supported yet"),
         ("now", Place::Request, 0, "`now` is not supported yet"),
         ("request.path ==", Place::Request, 0, "not CEL"),

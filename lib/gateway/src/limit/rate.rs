@@ -1,110 +1,115 @@
-//! How much in how long: `5/min`.
+//! Rates as the config writes them: `N/s`, `N/min`, `N/h`, `N/day`.
 
 use std::fmt;
 use std::time::Duration;
 
-use crate::clock::Timestamp;
+const FORMS: &str = "a count and a unit: N/s, N/min, N/h or N/day";
 
-/// A rate: a count within a calendar-aligned time (UTC).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// So many requests in so long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Rate {
-    count: u64,
-    per: Per,
+    /// How many requests; at least 1.
+    pub count: u64,
+    /// In what time.
+    pub per: Per,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Per {
+/// The time a rate is given for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Per {
+    /// One second.
     Second,
+    /// 60 seconds.
     Minute,
+    /// 3,600 seconds.
     Hour,
+    /// 86,400 seconds; windows of a day are days of UTC.
     Day,
 }
 
+impl Per {
+    /// Its length.
+    pub const fn duration(self) -> Duration {
+        Duration::from_secs(self.secs())
+    }
+
+    /// Its length in seconds.
+    pub const fn secs(self) -> u64 {
+        match self {
+            Self::Second => 1,
+            Self::Minute => 60,
+            Self::Hour => 3_600,
+            Self::Day => 86_400,
+        }
+    }
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Second => "s",
+            Self::Minute => "min",
+            Self::Hour => "h",
+            Self::Day => "day",
+        }
+    }
+}
+
 impl Rate {
-    /// Reads `N/s`, `N/min`, `N/h` or `N/day`.
+    /// Reads a rate as the config writes it.
     ///
     /// # Errors
-    /// Words that follow the text as written.
+    /// A message that says what would be right, ready to stand after `file:line:col: `.
     pub fn parse(text: &str) -> Result<Self, String> {
-        const FORM: &str = "must be a count within a time, like 10/s, 100/min, 1000/h or 5000/day";
-        let (count, per) = text.split_once('/').ok_or(FORM)?;
-        let count: u64 = count.trim().parse().map_err(|_| FORM)?;
-        let per = match per.trim() {
-            "s" => Per::Second,
-            "min" => Per::Minute,
-            "h" => Per::Hour,
-            "day" => Per::Day,
-            _ => return Err(FORM.to_owned()),
-        };
-        if count == 0 {
-            return Err("lets nothing through: it must be at least 1".to_owned());
+        let wrong = || format!("rate {text:?} must be {FORMS}");
+        let (count, unit) = text.split_once('/').ok_or_else(wrong)?;
+        let per = [Per::Second, Per::Minute, Per::Hour, Per::Day]
+            .into_iter()
+            .find(|per| per.as_str() == unit)
+            .ok_or_else(wrong)?;
+        if count.is_empty() || !count.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(wrong());
         }
-        if count > MOST {
-            return Err(format!("must not be above {MOST}"));
+        match count.parse() {
+            Ok(0) => Err(format!("rate {text:?} lets nothing pass: its count must be at least 1")),
+            Ok(count) => Ok(Self { count, per }),
+            Err(_) => Err(format!("rate {text:?} is too large: its count must be at most {}", u64::MAX)),
         }
-        Ok(Self { count, per })
-    }
-
-    /// How much.
-    pub const fn count(self) -> u64 {
-        self.count
-    }
-
-    /// In how long.
-    pub const fn per(self) -> Duration {
-        Duration::from_secs(match self.per {
-            Per::Second => 1,
-            Per::Minute => 60,
-            Per::Hour => 3600,
-            Per::Day => 86_400,
-        })
-    }
-
-    /// The window that a moment lies in, counted from the epoch.
-    pub fn window(self, now: Timestamp) -> u64 {
-        now.secs() / self.per().as_secs()
-    }
-
-    /// When a window ends.
-    pub fn end(self, window: u64) -> Timestamp {
-        Timestamp::from_secs((window + 1).saturating_mul(self.per().as_secs()))
     }
 }
 
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let per = match self.per {
-            Per::Second => "s",
-            Per::Minute => "min",
-            Per::Hour => "h",
-            Per::Day => "day",
-        };
-        write!(f, "{}/{per}", self.count)
+        write!(f, "{}/{}", self.count, self.per.as_str())
     }
 }
-
-const MOST: u64 = 1_000_000_000_000;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn rates_are_read_and_written_alike() {
-        for text in ["10/s", "5/min", "1000/h", "1/day"] {
-            assert_eq!(Rate::parse(text).map(|rate| rate.to_string()).as_deref(), Ok(text));
+    fn a_rate_is_a_count_and_a_unit() {
+        for (text, count, secs) in
+            [("5/min", 5, 60), ("1/s", 1, 1), ("100000/h", 100_000, 3600), ("007/day", 7, 86_400)]
+        {
+            let rate = Rate::parse(text).unwrap();
+            assert_eq!((rate.count, rate.per.duration()), (count, Duration::from_secs(secs)), "{text}");
         }
-        for text in ["", "5", "0/s", "-1/s", "5/minute", "1.5/s", "/s", "99999999999999999/s"] {
-            assert!(Rate::parse(text).is_err(), "{text}");
-        }
+        assert_eq!(Rate::parse("5/min").unwrap().to_string(), "5/min");
     }
 
     #[test]
-    fn windows_are_aligned_to_the_calendar() {
-        let rate = Rate::parse("5/min").expect("a rate");
-        let window = rate.window(Timestamp::from_secs(119));
-        assert_eq!(window, 1);
-        assert_eq!(rate.end(window), Timestamp::from_secs(120));
-        assert_eq!(rate.window(rate.end(window)), 2);
+    fn a_wrong_rate_is_told_what_is_right() {
+        for text in
+            ["", "5", "5/", "/s", "5/m", "5/minute", "5 /min", "5/ min", "-5/s", "+5/s", "5.5/s", "5/min/s", "٥/s"]
+        {
+            let message = Rate::parse(text).unwrap_err();
+            assert_eq!(message, format!("rate {text:?} must be a count and a unit: N/s, N/min, N/h or N/day"));
+        }
+        assert_eq!(Rate::parse("0/s").unwrap_err(), "rate \"0/s\" lets nothing pass: its count must be at least 1");
+        let message = Rate::parse("18446744073709551616/s").unwrap_err();
+        assert_eq!(
+            message,
+            "rate \"18446744073709551616/s\" is too large: its count must be at most 18446744073709551615"
+        );
     }
 }
