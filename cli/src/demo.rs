@@ -28,7 +28,8 @@ async fn listen(port: u16, answer: Answer) -> std::io::Result<()> {
         while let Ok((stream, _)) = listener.accept().await {
             tokio::spawn(async move {
                 let service = service_fn(move |request| serve(request, answer));
-                let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+                let _ =
+                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
             });
         }
     });
@@ -47,10 +48,7 @@ async fn serve(request: Request<Incoming>, answer: Answer) -> Result<Response<Fu
 }
 
 fn orders(parts: &http::request::Parts, _: &[u8]) -> (StatusCode, Value) {
-    let all = [
-        json!({"id": 1, "item": "lamp", "total": 40}),
-        json!({"id": 2, "item": "desk", "total": 310}),
-    ];
+    let all = [json!({"id": 1, "item": "lamp", "total": 40}), json!({"id": 2, "item": "desk", "total": 310})];
     one_or_all(parts, "orders", &all)
 }
 

@@ -40,7 +40,9 @@ impl Dev {
         let compiled = self.config.compile()?;
         load::runtime()?.block_on(async {
             if self.demo {
-                demo::start().await.map_err(|error| Failure::Outside(format!("the demo upstreams cannot listen: {error}")))?;
+                demo::start()
+                    .await
+                    .map_err(|error| Failure::Outside(format!("the demo upstreams cannot listen: {error}")))?;
             }
             let world = load::world(&self.state).await?;
             let watched = Watched::of(&compiled.warnings);

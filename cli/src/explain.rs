@@ -60,9 +60,8 @@ impl Explain {
         let mut headers = HeaderMap::new();
         let mut host = "localhost".to_owned();
         for header in &self.header {
-            let (name, value) = header
-                .split_once(':')
-                .ok_or_else(|| Failure::Input(format!("-H \"{header}\" must be NAME: VALUE")))?;
+            let (name, value) =
+                header.split_once(':').ok_or_else(|| Failure::Input(format!("-H \"{header}\" must be NAME: VALUE")))?;
             let name = HeaderName::from_bytes(name.trim().as_bytes())
                 .map_err(|_| Failure::Input(format!("\"{name}\" is no header name")))?;
             let value = HeaderValue::from_str(value.trim())
@@ -98,15 +97,8 @@ impl Explain {
             return Err(Failure::Input(format!("\"{}\" must start with / or with https://", self.url)));
         }
         let body = self.data.as_ref().map_or(Body::Empty, |data| Body::Full(data.clone().into()));
-        let origin = Origin {
-            ip: self.ip,
-            scheme,
-            host,
-            version: "1.1",
-            id: "explain".to_owned(),
-            seed: 1,
-            deadline: None,
-        };
+        let origin =
+            Origin { ip: self.ip, scheme, host, version: "1.1", id: "explain".to_owned(), seed: 1, deadline: None };
         Ok(Request { method, path, query, headers, body, origin })
     }
 }
@@ -116,7 +108,8 @@ fn story(asked: &str, gateway: &Gateway, served: &Served, noted: &Noted) -> Stri
     let exchange = &served.exchange;
     let mut lines = vec![asked.to_owned()];
     let mut line = |stage: &str, text: String| lines.push(format!("  {stage:<9} {text}"));
-    let route = exchange.route.as_ref().and_then(|name| gateway.routes().routes.iter().find(|route| route.name == *name));
+    let route =
+        exchange.route.as_ref().and_then(|name| gateway.routes().routes.iter().find(|route| route.name == *name));
     let Some(route) = route else {
         line("find", format!("no route: {} {}", served.response.status.as_u16(), stopped(served)));
         return lines.join("\n");
@@ -125,15 +118,15 @@ fn story(asked: &str, gateway: &Gateway, served: &Served, noted: &Noted) -> Stri
     let stages = gateway.routes().stages(route);
     let stopped_at = exchange.stopped_by.and_then(|code| STAGES.iter().find(|(_, codes)| codes.contains(&code)));
     for (stage, _) in STAGES {
-        let what = stages.iter().find(|(name, _)| name == stage).map_or("", |(_, what)| what.as_str());
-        if stopped_at.is_some_and(|(at, _)| at == stage) {
+        let what = stages.iter().find(|(name, _)| **name == *stage).map_or("", |(_, what)| what.as_str());
+        if stopped_at.is_some_and(|(at, _)| **at == *stage) {
             line(stage, format!("{what}: stops here, {}", stopped(served)));
             break;
         }
         let verdicts: Vec<_> = exchange
             .limits
             .iter()
-            .filter(|_| *stage == "limit")
+            .filter(|_| *stage == *"limit")
             .map(|verdict| {
                 let verdict_text = if verdict.admitted { "admits" } else { "refuses" };
                 format!("{} {verdict_text}, {} left", verdict.name, verdict.remaining)

@@ -23,8 +23,8 @@ pub(crate) struct Invoke {
 impl Invoke {
     /// Runs it.
     pub(crate) fn run(&self) -> Result<(), Failure> {
-        let event = std::fs::read(&self.event)
-            .map_err(|error| Failure::Input(format!("{}: {error}", self.event.display())))?;
+        let event =
+            std::fs::read(&self.event).map_err(|error| Failure::Input(format!("{}: {error}", self.event.display())))?;
         let compiled = self.config.compile()?;
         load::runtime()?.block_on(async {
             let gateway = Gateway::new(compiled.routes, load::world(&self.state).await?);

@@ -8,8 +8,8 @@ use tollgate::config::{self, Compiled, Host, Problems};
 use tollgate::gateway::World;
 use tollgate::table::{MemoryTable, Table};
 use tollgate_adapters::files::Disk;
-use tollgate_adapters::table::{DynamoSettings, DynamoTable};
-use tollgate_adapters::upstream::HttpUpstream;
+use tollgate_adapters::table::{DynamoSettings, DynamoTable, StaticCredentials};
+use tollgate_adapters::upstream::{HttpUpstream, UpstreamSettings};
 
 use crate::{Failure, line};
 
@@ -62,11 +62,16 @@ impl StateOption {
                 return Err(Failure::Input(message));
             }
         };
+        let defaults = DynamoSettings::default();
+        // An emulator takes any credentials, but the client wants some.
+        let dummy =
+            endpoint.is_some() && environment("AWS_ACCESS_KEY_ID").is_none() && environment("AWS_PROFILE").is_none();
         let settings = DynamoSettings {
-            hot: environment("TOLLGATE_HOT_TABLE").unwrap_or_else(|| "tollgate-hot".to_owned()),
-            control: environment("TOLLGATE_CONTROL_TABLE").unwrap_or_else(|| "tollgate-control".to_owned()),
-            dummy_credentials: endpoint.is_some() && environment("AWS_ACCESS_KEY_ID").is_none(),
+            hot: environment("TOLLGATE_HOT_TABLE").unwrap_or(defaults.hot),
+            control: environment("TOLLGATE_CONTROL_TABLE").unwrap_or(defaults.control),
+            credentials: dummy.then(StaticCredentials::dummy),
             endpoint,
+            ..DynamoSettings::default()
         };
         let table = DynamoTable::connect(settings).await;
         table.create_tables().await.map_err(|error| Failure::Outside(format!("the tables cannot be made: {error}")))?;
@@ -78,8 +83,8 @@ impl StateOption {
 pub(crate) async fn world(state: &StateOption) -> Result<World, Failure> {
     let table = state.open().await?;
     let clock = Arc::new(SystemClock);
-    let upstream = HttpUpstream::new(Arc::clone(&clock) as _);
-    Ok(World { table, upstream: Arc::new(upstream), clock })
+    let upstream = HttpUpstream::new(UpstreamSettings::default(), Arc::clone(&clock) as _);
+    Ok(World { table, upstream, clock })
 }
 
 /// A runtime of one thread: a request costs least there, as on Lambda.

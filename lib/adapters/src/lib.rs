@@ -9,6 +9,7 @@ use tollgate::exchange::Exchange;
 pub mod door;
 pub mod files;
 pub mod settings;
+pub mod table;
 pub mod telemetry;
 pub mod upstream;
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
-    ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, HeaderName, ORIGIN, VARY,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
+    ACCESS_CONTROL_REQUEST_METHOD, HeaderName, ORIGIN, VARY,
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
@@ -64,7 +64,8 @@ impl Cors {
     /// # Errors
     /// What is wrong with an origin, a method or a header, in words that follow "`cors`".
     pub fn new(settings: &CorsSettings, route_methods: &[Method]) -> Result<Self, String> {
-        let origins = settings.origins.iter().map(|origin| OriginMatch::parse(origin)).collect::<Result<Vec<_>, _>>()?;
+        let origins =
+            settings.origins.iter().map(|origin| OriginMatch::parse(origin)).collect::<Result<Vec<_>, _>>()?;
         if origins.is_empty() {
             return Err("needs at least one origin".to_owned());
         }
@@ -283,7 +284,13 @@ mod tests {
             field(&response, "access-control-allow-origin").map(str::to_owned)
         };
         assert_eq!(allowed("https://a.b.example.org").as_deref(), Some("https://a.b.example.org"));
-        for origin in ["https://example.org", "http://a.example.org", "https://evil.com/.example.org", "null", "https://shop.example.com.evil"] {
+        for origin in [
+            "https://example.org",
+            "http://a.example.org",
+            "https://evil.com/.example.org",
+            "null",
+            "https://shop.example.com.evil",
+        ] {
             assert_eq!(allowed(origin), None, "{origin}");
         }
     }

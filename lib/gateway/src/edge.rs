@@ -44,10 +44,9 @@ impl Edge {
     /// [`Refusal::EdgeRequired`] where the secret is required and was not right.
     pub fn admit(&self, request: &mut Request) -> Result<(), Refusal> {
         let Some(secret_header) = &self.secret_header else { return Ok(()) };
-        let trusted = request
-            .headers
-            .get(secret_header)
-            .is_some_and(|given| self.secrets.iter().fold(false, |right, secret| right | equal(secret, given.as_bytes())));
+        let trusted = request.headers.get(secret_header).is_some_and(|given| {
+            self.secrets.iter().fold(false, |right, secret| right | equal(secret, given.as_bytes()))
+        });
         if trusted {
             self.believe(&request.headers, &mut request.origin);
         } else if self.required {

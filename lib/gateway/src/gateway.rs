@@ -160,7 +160,8 @@ impl Gateway {
         };
         match found {
             Outcome::Found { route, params } => {
-                let not_found = || Refusal::RouteNotFound { method: request.method.clone(), path: request.path.clone() };
+                let not_found =
+                    || Refusal::RouteNotFound { method: request.method.clone(), path: request.path.clone() };
                 let route = self.routes.routes.get(route).ok_or_else(not_found)?;
                 if normal.encoded_slash && !route.keeps_encoded_slashes {
                     return Err(bad("an encoded slash"));

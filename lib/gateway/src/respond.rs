@@ -124,7 +124,9 @@ impl Redirect {
     /// Words that follow the text as written: its authority must be fixed, or the redirect would be open.
     pub fn location(location: Template, status: StatusCode) -> Result<Self, String> {
         if !location.leads_to_a_fixed_host() {
-            return Err("must begin with a fixed address or with `/`: a client must not choose where it leads".to_owned());
+            return Err(
+                "must begin with a fixed address or with `/`: a client must not choose where it leads".to_owned()
+            );
         }
         Ok(Self { location: Some(location), ..Self::parts(status) })
     }
@@ -144,8 +146,8 @@ impl Redirect {
             None => self.assembled(facts)?,
         };
         let mut response = Response::empty(self.status);
-        let location =
-            HeaderValue::from_str(&location).map_err(|_| Refusal::Unforwardable { why: "an address no header can hold" })?;
+        let location = HeaderValue::from_str(&location)
+            .map_err(|_| Refusal::Unforwardable { why: "an address no header can hold" })?;
         response.headers.insert(LOCATION, location);
         Ok(response)
     }
@@ -227,10 +229,22 @@ mod tests {
 
     #[test]
     fn no_client_chooses_where_a_redirect_leads() {
-        for open in ["${params.to}", "https://${params.to}/", "//${params.to}", "/${params.to}", "https://a.example${params.to}"] {
+        for open in [
+            "${params.to}",
+            "https://${params.to}/",
+            "//${params.to}",
+            "/${params.to}",
+            "https://a.example${params.to}",
+        ] {
             assert!(Redirect::location(template_of(open, &["to"]), StatusCode::FOUND).is_err(), "{open}");
         }
-        for fixed in ["https://a.example/${params.to}", "/x/${params.to}", "https://a.example", "https://a.example${request.path}", "/"] {
+        for fixed in [
+            "https://a.example/${params.to}",
+            "/x/${params.to}",
+            "https://a.example",
+            "https://a.example${request.path}",
+            "/",
+        ] {
             assert!(Redirect::location(template_of(fixed, &["to"]), StatusCode::FOUND).is_ok(), "{fixed}");
         }
     }

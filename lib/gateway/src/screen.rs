@@ -91,10 +91,14 @@ impl MediaRange {
         let token = |part: &str| {
             !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&b))
         };
-        let fits = text.split_once('/').is_some_and(|(kind, sub)| {
-            (token(kind) && (token(sub) || sub == "*")) || (kind == "*" && sub == "*")
-        });
-        if fits { Ok(Self(text.to_ascii_lowercase())) } else { Err("must be a type like application/json or image/*".to_owned()) }
+        let fits = text
+            .split_once('/')
+            .is_some_and(|(kind, sub)| (token(kind) && (token(sub) || sub == "*")) || (kind == "*" && sub == "*"));
+        if fits {
+            Ok(Self(text.to_ascii_lowercase()))
+        } else {
+            Err("must be a type like application/json or image/*".to_owned())
+        }
     }
 
     /// As written, in lower case.
@@ -151,7 +155,10 @@ mod tests {
         for ip in ["10.1.3.4", "192.0.2.1", "::ffff:10.1.3.4"] {
             assert!(matches!(screen.check(&request(ip, None, "")), Err(Refusal::AddressDenied { .. })), "{ip}");
         }
-        assert!(screen.check(&request("::ffff:10.2.3.4", None, "")).is_ok(), "an IPv4 address in IPv6 clothes is the IPv4 one");
+        assert!(
+            screen.check(&request("::ffff:10.2.3.4", None, "")).is_ok(),
+            "an IPv4 address in IPv6 clothes is the IPv4 one"
+        );
     }
 
     #[test]

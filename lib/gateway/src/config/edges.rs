@@ -24,10 +24,8 @@ impl Reader<'_> {
             }
             secret.finish(&mut self.problems);
         }
-        edge.required = fields
-            .take("required")
-            .and_then(|node| self.problems.boolean(node, "`required`"))
-            .unwrap_or_default();
+        edge.required =
+            fields.take("required").and_then(|node| self.problems.boolean(node, "`required`")).unwrap_or_default();
         edge.host = fields.take("host").and_then(|node| self.header_name(node));
         edge.client_ip = fields.take("client_ip").and_then(|node| self.header_name(node));
         edge.scheme = fields.take("scheme").and_then(|node| self.header_name(node));

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use crate::edge::Edge;
 use crate::limit::OnStoreFailure;
 
+use super::Reader;
 use super::problem::{Place, Problems};
 use super::read::{Fields, items};
 use super::tree::{self, Node, Value};
-use super::Reader;
 
 /// Reads files for the config; paths are as the config writes them, joined to the file that names them.
 pub trait Files {

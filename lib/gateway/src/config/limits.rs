@@ -29,7 +29,16 @@ impl Reader<'_> {
     fn limit(&mut self, name: &str, node: &Node, on_store_failure: OnStoreFailure) -> Option<Limit> {
         let mut fields = Fields::of(node, "a limit", &mut self.problems)?;
         fields.later(&[
-            "plan", "before", "burst", "cost", "queue", "shards", "approximate", "headers", "ipv6_prefix", "quota",
+            "plan",
+            "before",
+            "burst",
+            "cost",
+            "queue",
+            "shards",
+            "approximate",
+            "headers",
+            "ipv6_prefix",
+            "quota",
         ]);
         let rate = fields.need("rate", &mut self.problems).and_then(|node| {
             let text = self.problems.text(node, "`rate`")?;
@@ -72,7 +81,8 @@ impl Reader<'_> {
         match text.trim() {
             "global" => Some(LimitKey::Global),
             "" | "\"\"" | "''" => {
-                self.problems.error(node.place, "a constant empty `by` would put everyone into one bucket: write `by: global`");
+                self.problems
+                    .error(node.place, "a constant empty `by` would put everyone into one bucket: write `by: global`");
                 None
             }
             _ => self.expression(node, "`by`", Stands::LimitKey, &[]).map(LimitKey::By),
@@ -80,11 +90,8 @@ impl Reader<'_> {
     }
 
     pub(crate) fn read_on_store_failure(&mut self, node: &Node) -> Option<OnStoreFailure> {
-        let words = [
-            ("local", OnStoreFailure::Local),
-            ("open", OnStoreFailure::Open),
-            ("closed", OnStoreFailure::Closed),
-        ];
+        let words =
+            [("local", OnStoreFailure::Local), ("open", OnStoreFailure::Open), ("closed", OnStoreFailure::Closed)];
         self.problems.word(node, "`on_store_failure`", &words)
     }
 

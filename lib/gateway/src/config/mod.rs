@@ -136,7 +136,8 @@ impl<'h> Reader<'h> {
             Ok(router) => router,
             Err(conflicts) => {
                 for Conflict { first, second } in conflicts {
-                    let (Some((first, name)), Some((second, second_name))) = (places.get(first), places.get(second)) else {
+                    let (Some((first, name)), Some((second, second_name))) = (places.get(first), places.get(second))
+                    else {
                         continue;
                     };
                     // What is wrong in itself was said already, and its conditions are not what was meant.
@@ -144,7 +145,9 @@ impl<'h> Reader<'h> {
                     let also = self.problems.at(*first);
                     self.problems.error(
                         *second,
-                        format!("matches the same requests as \"{name}\" ({also}); give one a `precedence` or narrow it"),
+                        format!(
+                            "matches the same requests as \"{name}\" ({also}); give one a `precedence` or narrow it"
+                        ),
                     );
                 }
                 return None;
@@ -160,7 +163,13 @@ impl<'h> Reader<'h> {
     }
 
     /// A template, its problems reported at their own places.
-    pub(crate) fn template(&mut self, node: &Node, what: &str, stands: Stands, params: &[Arc<str>]) -> Option<Template> {
+    pub(crate) fn template(
+        &mut self,
+        node: &Node,
+        what: &str,
+        stands: Stands,
+        params: &[Arc<str>],
+    ) -> Option<Template> {
         let text = self.problems.text(node, what)?;
         match Template::compile(&text, &Scope { place: stands, params, env: &self.env }) {
             Ok(template) => Some(template),
@@ -169,7 +178,13 @@ impl<'h> Reader<'h> {
     }
 
     /// An expression, its problems reported at their own places.
-    pub(crate) fn expression(&mut self, node: &Node, what: &str, stands: Stands, params: &[Arc<str>]) -> Option<Expression> {
+    pub(crate) fn expression(
+        &mut self,
+        node: &Node,
+        what: &str,
+        stands: Stands,
+        params: &[Arc<str>],
+    ) -> Option<Expression> {
         let text = self.problems.text(node, what)?;
         match Expression::compile(&text, &Scope { place: stands, params, env: &self.env }) {
             Ok(expression) => Some(expression),

@@ -61,8 +61,12 @@ impl Routes {
 fn edge(edge: &Edge) -> String {
     let Some(secret) = &edge.secret_header else { return "none".to_owned() };
     let mut text = format!("secret in {secret}, {}", if edge.required { "required" } else { "not required" });
-    let fields =
-        [("host", &edge.host), ("client_ip", &edge.client_ip), ("scheme", &edge.scheme), ("request_id", &edge.request_id)];
+    let fields = [
+        ("host", &edge.host),
+        ("client_ip", &edge.client_ip),
+        ("scheme", &edge.scheme),
+        ("request_id", &edge.request_id),
+    ];
     for (what, field) in fields {
         if let Some(field) = field {
             let _ = write!(text, ", {what} from {field}");
@@ -314,7 +318,8 @@ impl Display for Document<'_> {
                 write!(f, "[{}]", items.join(","))
             }
             JsonTemplate::Map(entries) => {
-                let entries: Vec<_> = entries.iter().map(|(key, value)| format!("{key:?}:{}", Document(value))).collect();
+                let entries: Vec<_> =
+                    entries.iter().map(|(key, value)| format!("{key:?}:{}", Document(value))).collect();
                 write!(f, "{{{}}}", entries.join(","))
             }
         }

@@ -139,9 +139,7 @@ impl Problems {
     /// `2 errors, 1 warning`.
     pub fn summary(&self) -> String {
         let mut summary = String::new();
-        for (severity, count) in
-            [Severity::Error, Severity::Warning].map(|severity| (severity, self.count(severity)))
-        {
+        for (severity, count) in [Severity::Error, Severity::Warning].map(|severity| (severity, self.count(severity))) {
             if count > 0 {
                 let comma = if summary.is_empty() { "" } else { ", " };
                 let plural = if count == 1 { "" } else { "s" };

@@ -171,7 +171,10 @@ impl Problems {
         let text = self.text(node, what)?;
         let parsed = parse_duration(&text);
         if parsed.is_none() {
-            self.error(node.place, format!("{what} \"{text}\" must be a duration with its unit, like 250ms, 5s, 10m, 1h or 1d"));
+            self.error(
+                node.place,
+                format!("{what} \"{text}\" must be a duration with its unit, like 250ms, 5s, 10m, 1h or 1d"),
+            );
         }
         parsed
     }

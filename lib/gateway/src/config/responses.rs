@@ -182,7 +182,8 @@ impl Reader<'_> {
                 known
             }),
         };
-        let status = status.and_then(|status| u16::try_from(status).ok()).and_then(|code| http::StatusCode::from_u16(code).ok());
+        let status =
+            status.and_then(|status| u16::try_from(status).ok()).and_then(|code| http::StatusCode::from_u16(code).ok());
         let location = fields.take("location");
         let parts = ["scheme", "host", "port", "path", "strip_prefix", "add_prefix"];
         if let Some(location) = location {
@@ -219,7 +220,8 @@ impl Reader<'_> {
             (None, None, None) => Some(RedirectPath::Same),
             (None, strip, add) => Some(RedirectPath::prefix(strip.flatten(), add.flatten())),
             (Some(node), _, _) => {
-                self.problems.error(node.place, "`path` is the whole path: `strip_prefix` and `add_prefix` do not go with it");
+                self.problems
+                    .error(node.place, "`path` is the whole path: `strip_prefix` and `add_prefix` do not go with it");
                 None
             }
         }

@@ -91,7 +91,9 @@ impl Reader<'_> {
         if let Some(node) = fields.take("body") {
             self.body(node, &mut policies);
         }
-        if let Some(mut address) = fields.take("address").and_then(|node| Fields::of(node, "`address`", &mut self.problems)) {
+        if let Some(mut address) =
+            fields.take("address").and_then(|node| Fields::of(node, "`address`", &mut self.problems))
+        {
             policies.allow = address.take("allow").map(|node| self.networks(node)).unwrap_or_default();
             policies.deny = address.take("deny").map(|node| self.networks(node)).unwrap_or_default();
             address.finish(&mut self.problems);
@@ -153,7 +155,8 @@ impl Reader<'_> {
             match &item.value {
                 Value::Text(word) if word == "none" => public = Some(Auth::Public),
                 Value::Text(name) => {
-                    self.problems.error(item.place, format!("`auth: {name}` is not supported yet, so far there is `none`"));
+                    self.problems
+                        .error(item.place, format!("`auth: {name}` is not supported yet, so far there is `none`"));
                 }
                 Value::Null | Value::Bool(_) | Value::Number(_) | Value::List(_) | Value::Map(_) => {
                     self.problems.error(item.place, "this `auth` is not supported yet, so far there is `none`");
@@ -168,7 +171,8 @@ impl Reader<'_> {
         for item in items(node) {
             let Some(text) = self.problems.text(item, "an address") else { continue };
             let network = text.parse::<IpNet>().or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from));
-            let network = network.map_err(|_| "must be an address or a network, like 192.0.2.7, 10.0.0.0/8 or 2001:db8::/32".to_owned());
+            let network = network
+                .map_err(|_| "must be an address or a network, like 192.0.2.7, 10.0.0.0/8 or 2001:db8::/32".to_owned());
             networks.extend(self.or_report(item, "the address", network));
         }
         networks
@@ -186,7 +190,10 @@ impl Reader<'_> {
         if let Some(node) = fields.take("credentials") {
             settings.credentials = self.problems.boolean(node, "`credentials`").unwrap_or_default();
             if settings.credentials && settings.origins.iter().any(|origin| origin == "*") {
-                self.problems.warn(node.place, "with `credentials` and the origin \"*\" every site may read answers as the user");
+                self.problems.warn(
+                    node.place,
+                    "with `credentials` and the origin \"*\" every site may read answers as the user",
+                );
             }
         }
         settings.max_age = fields.take("max_age").and_then(|node| self.problems.duration(node, "`max_age`"));
@@ -236,7 +243,8 @@ impl Reader<'_> {
             .and_then(|node| self.destination(node, name.as_deref().unwrap_or_default(), &params));
         let place = fields.place();
         if policies.auth.is_none() {
-            self.problems.error(place, "a route needs `auth`, here or in `defaults`: write `auth: none` to let anyone in");
+            self.problems
+                .error(place, "a route needs `auth`, here or in `defaults`: write `auth: none` to let anyone in");
         }
         let cors = self.route_cors(&policies, &conditions);
         fields.finish(&mut self.problems);
@@ -263,7 +271,11 @@ impl Reader<'_> {
     }
 
     fn route_cors(&mut self, policies: &Defaults, conditions: &Conditions) -> Cors {
-        policies.cors.as_ref().and_then(|settings| Cors::new(settings, &conditions.methods).ok()).unwrap_or_else(Cors::none)
+        policies
+            .cors
+            .as_ref()
+            .and_then(|settings| Cors::new(settings, &conditions.methods).ok())
+            .unwrap_or_else(Cors::none)
     }
 
     fn route_name(&mut self, node: Option<&Node>) -> Option<Arc<str>> {

@@ -93,7 +93,8 @@ fn ten_thousand_routes_compile() {
     use std::fmt::Write as _;
     let mut text = "version: 1\ndefaults: {auth: none}\nroutes:\n".to_owned();
     for n in 0..10_000 {
-        let _ = writeln!(text, "  - {{name: r{n}, match: {{path: \"/r{n}/{{id}}\"}}, to: {{respond: {{status: 200}}}}}}");
+        let _ =
+            writeln!(text, "  - {{name: r{n}, match: {{path: \"/r{n}/{{id}}\"}}, to: {{respond: {{status: 200}}}}}}");
     }
     let compiled = compile_text(&text).expect("compiles");
     assert_eq!(compiled.routes.routes.len(), 10_000);

@@ -133,7 +133,8 @@ impl Reader<'_> {
         for node in fields.take("remove").map(items).unwrap_or_default() {
             rewrite.remove.extend(self.header_name(node));
         }
-        for (key, node) in fields.take("rename").map(|node| self.problems.entries(node, "`rename`")).unwrap_or_default() {
+        for (key, node) in fields.take("rename").map(|node| self.problems.entries(node, "`rename`")).unwrap_or_default()
+        {
             let from = self.writable_header(&key.name, key.place);
             let to = self.problems.text(node, "a header").and_then(|to| self.writable_header(&to, node.place));
             rewrite.rename.extend(from.zip(to));

@@ -95,7 +95,8 @@ impl Reader<'_> {
             literal => match literal.parse::<http::uri::Authority>() {
                 Ok(authority) if !literal.contains('@') => Some(HostPolicy::Literal(authority.to_string())),
                 _ => {
-                    self.problems.error(node.place, format!("`host` \"{literal}\" must be upstream, client or a host name"));
+                    self.problems
+                        .error(node.place, format!("`host` \"{literal}\" must be upstream, client or a host name"));
                     None
                 }
             },
@@ -146,11 +147,13 @@ impl Reader<'_> {
             }
             Some(("file", file)) => self.file(node, &beside(path, file)),
             Some((scheme @ ("ssm" | "secretsmanager"), _)) => {
-                self.problems.error(node.place, format!("`{scheme}:` secrets are not supported yet, use env: or file:"));
+                self.problems
+                    .error(node.place, format!("`{scheme}:` secrets are not supported yet, use env: or file:"));
                 None
             }
             _ => {
-                self.problems.error(node.place, "a secret must be a reference: env:NAME or file:PATH, never the value itself");
+                self.problems
+                    .error(node.place, "a secret must be a reference: env:NAME or file:PATH, never the value itself");
                 None
             }
         }
@@ -195,9 +198,10 @@ impl Reader<'_> {
                 ("reset", _) => on.reset = true,
                 ("timeout", _) => on.timeout = true,
                 (_, Some(code)) => on.statuses.extend(StatusCode::from_u16(code).ok()),
-                _ => self
-                    .problems
-                    .error(item.place, format!("`on` \"{text}\" must be connect, reset, timeout or a status from 400 to 599")),
+                _ => self.problems.error(
+                    item.place,
+                    format!("`on` \"{text}\" must be connect, reset, timeout or a status from 400 to 599"),
+                ),
             }
         }
         on

@@ -72,9 +72,10 @@ impl Uses {
                 "scheme" => text(facts.scheme.as_str()),
                 "headers" => fields(facts.headers, &self.request_headers),
                 "query" => pairs(facts.query_pairs(), &self.query),
-                "cookies" => {
-                    pairs(facts.cookies().map(|(name, value)| (Cow::Borrowed(name), Cow::Borrowed(value))), &self.cookies)
-                }
+                "cookies" => pairs(
+                    facts.cookies().map(|(name, value)| (Cow::Borrowed(name), Cow::Borrowed(value))),
+                    &self.cookies,
+                ),
                 _ => return None,
             };
             Some((name.clone(), value))

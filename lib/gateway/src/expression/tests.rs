@@ -84,9 +84,14 @@ fn values_of_a_request_are_read() {
 
 #[test]
 fn what_is_missing_or_does_not_fit_fails() {
-    for expression in
-        ["request.headers['x-none']", "request.query.none", "request.cookies.none + ''", "[1, 2]", "request.path + 1", "1 / 0"]
-    {
+    for expression in [
+        "request.headers['x-none']",
+        "request.query.none",
+        "request.cookies.none + ''",
+        "[1, 2]",
+        "request.path + 1",
+        "1 / 0",
+    ] {
         let failed = text(expression).expect_err(expression);
         assert!(!failed.starts_with('['), "{expression} compiles: {failed}");
     }
@@ -124,14 +129,19 @@ fn what_cel_does_not_check_is_checked_with_its_place() {
     }
     assert!(compile(&"(".repeat(200), Place::Match).is_err());
     assert!(compile(&format!("'{}'", "a".repeat(5000)), Place::Match).is_err());
-    assert_eq!(compile("foo + bar", Place::Match).map_err(|problems| problems.len()).err(), Some(2), "all problems at once");
+    assert_eq!(
+        compile("foo + bar", Place::Match).map_err(|problems| problems.len()).err(),
+        Some(2),
+        "all problems at once"
+    );
 }
 
 #[test]
 fn an_answers_values_are_read_in_templates_of_the_answer() {
     let asked = asked();
     let headers = HeaderMap::from_iter([("x-b".parse().expect("a name"), HeaderValue::from_static("b"))]);
-    let facts = Facts { response: Some(AnswerFacts { status: StatusCode::CREATED, headers: &headers }), ..asked.facts("") };
+    let facts =
+        Facts { response: Some(AnswerFacts { status: StatusCode::CREATED, headers: &headers }), ..asked.facts("") };
     let template = template("${response.status} ${response.headers['x-b']}${response.headers.none}", Place::Response);
     assert_eq!(template.expect("a template").render(&facts), "201 b");
 }

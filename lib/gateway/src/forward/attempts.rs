@@ -7,9 +7,9 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Uri};
 use tokio::time::Instant;
 
+use super::balance::UnderWay;
 use super::destination::Branch;
 use super::retry::{Attempt, safe_to_resend};
-use super::balance::UnderWay;
 use super::{Backend, FaultKind, HostPolicy, Outbound, Protocol, Target, UpstreamFault, hygiene};
 use crate::exchange::{Body, BodyFault, Exchange, Response};
 use crate::gateway::{Asked, World};
@@ -39,7 +39,12 @@ enum Replay {
 
 impl<'a> Sending<'a> {
     /// Applies the route's and the branch's request transforms.
-    pub(crate) fn new(world: &'a World, route: &'a Route, branch: &'a Branch, asked: &'a Asked) -> Result<Self, Refusal> {
+    pub(crate) fn new(
+        world: &'a World,
+        route: &'a Route,
+        branch: &'a Branch,
+        asked: &'a Asked,
+    ) -> Result<Self, Refusal> {
         let backend = &*branch.upstream;
         if let Some(name) = &backend.missing_secret {
             return Err(Refusal::SecretUnavailable { name: name.clone() });
@@ -175,7 +180,12 @@ impl<'a> Sending<'a> {
         };
         let scheme = if target.tls.is_some() { "https" } else { "http" };
         let mut uri = String::with_capacity(
-            scheme.len() + authority.len() + target.base_path.len() + self.path.len() + self.query.as_deref().map_or(0, str::len) + 4,
+            scheme.len()
+                + authority.len()
+                + target.base_path.len()
+                + self.path.len()
+                + self.query.as_deref().map_or(0, str::len)
+                + 4,
         );
         for part in [scheme, "://", authority, &target.base_path, &self.path] {
             uri.push_str(part);
@@ -193,7 +203,8 @@ impl<'a> Sending<'a> {
         let empty = || Refusal::UpstreamEmpty { upstream: Arc::clone(&self.backend.name) };
         let targets = &self.backend.targets;
         let seed = self.asked.origin.seed;
-        let index = self.backend.balance.pick(targets, &self.backend.under_way, seed, &facts, tried).ok_or_else(empty)?;
+        let index =
+            self.backend.balance.pick(targets, &self.backend.under_way, seed, &facts, tried).ok_or_else(empty)?;
         Ok((index, targets.get(index).ok_or_else(empty)?))
     }
 

@@ -66,11 +66,8 @@ impl Balance {
             return (only.weight > 0).then_some(0);
         }
         let fresh = |index: &usize| !tried.contains(index);
-        let weights: Vec<u32> = targets
-            .iter()
-            .enumerate()
-            .map(|(index, target)| if fresh(&index) { target.weight } else { 0 })
-            .collect();
+        let weights: Vec<u32> =
+            targets.iter().enumerate().map(|(index, target)| if fresh(&index) { target.weight } else { 0 }).collect();
         let total: u64 = weights.iter().copied().map(u64::from).sum();
         if total == 0 {
             return if tried.is_empty() { None } else { self.pick(targets, under_way, seed, facts, &[]) };

@@ -78,7 +78,8 @@ impl Retry {
                 connect: true,
                 reset: true,
                 timeout: false,
-                statuses: [StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT].into(),
+                statuses: [StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT]
+                    .into(),
             },
             backoff: Duration::from_millis(25),
             max_backoff: Duration::from_millis(250),
@@ -90,7 +91,14 @@ impl Retry {
     ///
     /// The pause is drawn from nothing to the back-off ("full jitter"), from the request's seed; an upstream's
     /// `Retry-After` is honoured, and one beyond `max_backoff` ends the retries.
-    pub fn pause(&self, method: &Method, headers: &HeaderMap, attempt: Attempt<'_>, made: u32, seed: u64) -> Option<Duration> {
+    pub fn pause(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+        attempt: Attempt<'_>,
+        made: u32,
+        seed: u64,
+    ) -> Option<Duration> {
         if made > self.attempts || !self.methods.allow(method, headers) {
             return None;
         }
@@ -233,7 +241,9 @@ mod tests {
         let mut fields = HeaderMap::new();
         let unavailable = StatusCode::SERVICE_UNAVAILABLE;
         fields.insert(RETRY_AFTER, HeaderValue::from_static("1"));
-        assert!(pause(&retry, &Method::GET, Attempt::Answered(unavailable, &fields), 1) >= Some(Duration::from_secs(1)));
+        assert!(
+            pause(&retry, &Method::GET, Attempt::Answered(unavailable, &fields), 1) >= Some(Duration::from_secs(1))
+        );
         for too_long in ["3", "Fri, 31 Dec 1999 23:59:59 GMT"] {
             fields.insert(RETRY_AFTER, HeaderValue::from_static(too_long));
             assert_eq!(pause(&retry, &Method::GET, Attempt::Answered(unavailable, &fields), 1), None);

@@ -84,6 +84,7 @@ fn header_holds(headers: &HeaderMap, name: &HeaderName, condition: &ValueMatch) 
     let mut values = headers.get_all(name).iter();
     let Some(first) = values.next() else { return false };
     let first = String::from_utf8_lossy(first.as_bytes());
-    let joined = values.fold(first, |joined, value| format!("{joined}, {}", String::from_utf8_lossy(value.as_bytes())).into());
+    let joined =
+        values.fold(first, |joined, value| format!("{joined}, {}", String::from_utf8_lossy(value.as_bytes())).into());
     condition.holds(&joined)
 }

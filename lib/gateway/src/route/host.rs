@@ -15,7 +15,8 @@ impl HostMatch {
     /// # Errors
     /// Words that follow the text as written.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || "must be a host name, like api.example.com or *.example.com, with a port where it matters".to_owned();
+        let wrong =
+            || "must be a host name, like api.example.com or *.example.com, with a port where it matters".to_owned();
         let (host, port) = split_port(text).ok_or_else(wrong)?;
         let (wildcard, name) = match host.strip_prefix("*.") {
             Some(name) => (true, name),

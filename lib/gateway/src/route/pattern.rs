@@ -28,7 +28,10 @@ pub(super) enum Form {
 pub(super) enum Segment {
     Literal(String),
     /// Anything not empty before this suffix.
-    Capture { name: Arc<str>, suffix: String },
+    Capture {
+        name: Arc<str>,
+        suffix: String,
+    },
 }
 
 /// What may follow the segments.

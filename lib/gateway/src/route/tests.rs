@@ -184,7 +184,11 @@ fn a_more_specific_route_whose_headers_do_not_hold_leaves_the_request_to_the_nex
     ] {
         assert_eq!(look_up(&router, line, "h", &[("x-v", value)]), expected, "{line} {value}");
     }
-    assert_eq!(look_up(&router, "GET /a", "h", &[("x-v", "1"), ("x-v", "2")]), "0", "a repeated header is its values joined");
+    assert_eq!(
+        look_up(&router, "GET /a", "h", &[("x-v", "1"), ("x-v", "2")]),
+        "0",
+        "a repeated header is its values joined"
+    );
 }
 
 #[test]
@@ -229,9 +233,10 @@ fn routes_that_never_take_a_request_are_told() {
 
 #[test]
 fn what_is_no_pattern_says_what_would_be_right() {
-    for text in
-        ["a", "", "/{}", "/{a", "/{a}/{a}", "/x{a}", "/**/a", "/{*a}/b", "/{*}", "/{a b}", "/a//b", "/../a", "/%zz", "/{a}{b}"]
-    {
+    for text in [
+        "a", "", "/{}", "/{a", "/{a}/{a}", "/x{a}", "/**/a", "/{*a}/b", "/{*}", "/{a b}", "/a//b", "/../a", "/%zz",
+        "/{a}{b}",
+    ] {
         assert!(PathMatch::parse(text).is_err(), "{text}");
     }
     assert!(PathMatch::regex("a)|(b").is_err());
@@ -244,7 +249,8 @@ fn naive(routes: &[Conditions], facts: &crate::expression::Facts<'_>) -> Option<
         if route.hosts.is_empty() {
             return Some((0, 0, false));
         }
-        let (name, port) = facts.host.split_once(':').map_or((facts.host, None), |(name, port)| (name, port.parse().ok()));
+        let (name, port) =
+            facts.host.split_once(':').map_or((facts.host, None), |(name, port)| (name, port.parse().ok()));
         let fits = |host: &&HostMatch| {
             let own = if host.wildcard { name.ends_with(&format!(".{}", host.name)) } else { name == host.name };
             own && (host.port.is_none() || host.port == port)
@@ -264,14 +270,36 @@ fn naive(routes: &[Conditions], facts: &crate::expression::Facts<'_>) -> Option<
         let holds = path_fits(route) && route.take(facts.method) && route.hold(facts);
         let path = route.path.as_ref().map(PathMatch::specificity);
         let others = (!route.methods.is_empty(), route.headers.len(), route.query.len());
-        holds.then_some((route.precedence, host, path, others, route.methods.contains(facts.method), std::cmp::Reverse(index)))
+        holds.then_some((
+            route.precedence,
+            host,
+            path,
+            others,
+            route.methods.contains(facts.method),
+            std::cmp::Reverse(index),
+        ))
     };
     routes.iter().enumerate().filter_map(rank).max().map(|(.., std::cmp::Reverse(index))| index)
 }
 
 fn a_route() -> impl Strategy<Value = Conditions> {
     let paths = prop::sample::select(vec![
-        "", "/", "/a", "/a/", "/a/b", "/{x}", "/a/{x}", "/{x}/b", "/a/**", "/**", "/{x}:c", "/a/{*r}", "re:/a.*", "re:/[ab]+", "raw:/a", "raw:/a/",
+        "",
+        "/",
+        "/a",
+        "/a/",
+        "/a/b",
+        "/{x}",
+        "/a/{x}",
+        "/{x}/b",
+        "/a/**",
+        "/**",
+        "/{x}:c",
+        "/a/{*r}",
+        "re:/a.*",
+        "re:/[ab]+",
+        "raw:/a",
+        "raw:/a/",
     ]);
     let some_methods = prop::sample::subsequence(vec!["GET", "HEAD", "POST"], 0..3);
     let some_hosts = prop::sample::subsequence(vec!["x.y.z", "*.y.z", "*.z", "x.y.z:1"], 0..3);
@@ -286,7 +314,12 @@ fn a_route() -> impl Strategy<Value = Conditions> {
             methods: methods(&list),
             hosts: hosts(&host),
             headers: header
-                .map(|one| (HeaderName::from_static("x-v"), if one { ValueMatch::Exact("1".into()) } else { ValueMatch::Present }))
+                .map(|one| {
+                    (
+                        HeaderName::from_static("x-v"),
+                        if one { ValueMatch::Exact("1".into()) } else { ValueMatch::Present },
+                    )
+                })
                 .into_iter()
                 .collect(),
             query: if query { vec![("q".to_owned(), ValueMatch::Exact("1".into()))] } else { Vec::new() },
@@ -375,21 +408,29 @@ fn gateway_apis_conformance_cases_are_matched() {
                 continue;
             }
             let expected = case["expected"]["backend"].as_str();
-            let missing = case["expected"]["status"].as_array().is_some_and(|statuses| statuses.contains(&Value::from(404)));
+            let missing =
+                case["expected"]["status"].as_array().is_some_and(|statuses| statuses.contains(&Value::from(404)));
             if expected.is_none() && !missing {
                 continue;
             }
             ran += 1;
             let headers: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
             let found = look_up(&router, &line, &host, &headers);
-            let backend = found.split(' ').next().and_then(|index| index.parse::<usize>().ok()).and_then(|index| backends.get(index));
+            let backend = found
+                .split(' ')
+                .next()
+                .and_then(|index| index.parse::<usize>().ok())
+                .and_then(|index| backends.get(index));
             let right = match (expected, backend) {
                 (Some(expected), Some(found)) => found.iter().any(|found| found.starts_with(expected)),
                 (None, None) => true,
                 _ => false,
             };
             if !right {
-                wrong.push(format!("{}: {line} {host} {headers:?} expected {expected:?}, found {backend:?}", test["test"]));
+                wrong.push(format!(
+                    "{}: {line} {host} {headers:?} expected {expected:?}, found {backend:?}",
+                    test["test"]
+                ));
             }
         }
     }

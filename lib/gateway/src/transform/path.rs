@@ -122,9 +122,13 @@ mod tests {
     #[test]
     fn a_prefix_is_taken_off_by_whole_segments_and_leaves_at_least_a_slash() {
         let strip = PathRewrite::prefix(Some("/api".to_owned()), None);
-        for (path, expected) in
-            [("/api", "/"), ("/api/", "/"), ("/api/orders/1", "/orders/1"), ("/apiary", "/apiary"), ("/x/api", "/x/api")]
-        {
+        for (path, expected) in [
+            ("/api", "/"),
+            ("/api/", "/"),
+            ("/api/orders/1", "/orders/1"),
+            ("/apiary", "/apiary"),
+            ("/x/api", "/x/api"),
+        ] {
             check(&strip, path, expected);
         }
     }
@@ -133,7 +137,9 @@ mod tests {
     fn a_prefix_is_put_before_or_replaced() {
         check(&PathRewrite::prefix(None, Some("/v2/".to_owned())), "/orders", "/v2/orders");
         let replace = PathRewrite::prefix(Some("/api".to_owned()), Some("/v2".to_owned()));
-        for (path, expected) in [("/api/orders", "/v2/orders"), ("/api", "/v2"), ("/api/", "/v2/"), ("/apiary", "/v2/apiary")] {
+        for (path, expected) in
+            [("/api/orders", "/v2/orders"), ("/api", "/v2"), ("/api/", "/v2/"), ("/apiary", "/v2/apiary")]
+        {
             check(&replace, path, expected);
         }
     }
