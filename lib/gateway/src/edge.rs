@@ -52,10 +52,10 @@ impl Edge {
         } else if self.required {
             return Err(Refusal::EdgeRequired);
         }
-        for field in [&self.secret_header, &self.host, &self.client_ip, &self.scheme, &self.request_id] {
-            if let Some(field) = field {
-                request.headers.remove(field);
-            }
+        for field in
+            [&self.secret_header, &self.host, &self.client_ip, &self.scheme, &self.request_id].into_iter().flatten()
+        {
+            request.headers.remove(field);
         }
         Ok(())
     }

@@ -156,7 +156,7 @@ impl Gateway {
                 facts.method = &request.method;
                 self.routes.router.find(&facts)
             }
-            found => found,
+            found @ (Outcome::Found { .. } | Outcome::NotFound | Outcome::MethodNotAllowed { .. }) => found,
         };
         match found {
             Outcome::Found { route, params } => {
