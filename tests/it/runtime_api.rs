@@ -210,6 +210,15 @@ impl Invocation {
         }
     }
 
+    /// The trailers, where nothing else comes before them.
+    pub(crate) async fn trailers(&mut self) -> HeaderMap {
+        match soon("trailers", self.tells.recv()).await {
+            Some(Told::Trailers(trailers)) => trailers,
+            Some(Told::Chunk(chunk)) => panic!("content came instead of trailers: {chunk:?}"),
+            _ => panic!("the end came instead of trailers"),
+        }
+    }
+
     /// All of it.
     pub(crate) async fn outcome(mut self) -> Outcome {
         let (error, headers) = self.head().await;

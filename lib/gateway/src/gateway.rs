@@ -22,6 +22,7 @@ impl Gateway {
         let mut exchange = Exchange::open(&request, self.clock.now());
         let refusal = Refusal::RouteNotFound { method: request.method, path: request.path };
         exchange.stopped_by = Some(refusal.code());
+        exchange.status = refusal.wire().status;
         Served { response: refusal.into_response(&exchange.id), exchange, after: After::default() }
     }
 }
