@@ -1,12 +1,17 @@
-//! The whole program from outside: one test binary.
+//! What only shows over sockets and in processes: one test binary.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
-#[cfg(test)]
 mod door;
-#[cfg(test)]
 mod lambda;
-#[cfg(test)]
+mod local_door;
 mod process;
-#[cfg(test)]
 mod program;
-#[cfg(test)]
 mod runtime_api;
+mod upstream;
+mod wire;

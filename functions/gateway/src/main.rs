@@ -4,15 +4,19 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use tollgate::clock::SystemClock;
-use tollgate::gateway::Gateway;
+use tollgate::config::{self, Host};
+use tollgate::gateway::{Gateway, World};
 use tollgate_adapters::LogSink;
 use tollgate_adapters::door::lambda::{self, LambdaSettings};
+use tollgate_adapters::files::Disk;
 use tollgate_adapters::settings::Settings;
+use tollgate_adapters::table::DynamoTable;
 use tollgate_adapters::telemetry;
+use tollgate_adapters::upstream::{HttpUpstream, UpstreamSettings};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let told = match start(environment) {
+    let told = match start().await {
         Ok((gateway, door, log)) => match lambda::run(gateway, door, log).await {
             Ok(never) => match never {},
             Err(fault) => fault.to_string(),
@@ -32,9 +36,14 @@ fn environment(name: &str) -> Option<String> {
 }
 
 /// What INIT is for: it has a whole processor, which the first request may not have.
-fn start(lookup: impl Fn(&str) -> Option<String>) -> Result<(Arc<Gateway>, LambdaSettings, LogSink), String> {
-    let settings = Settings::read(lookup).map_err(|problems| problems.to_string())?;
+async fn start() -> Result<(Arc<Gateway>, LambdaSettings, LogSink), String> {
+    let settings = Settings::read(environment).map_err(|problems| problems.to_string())?;
     let door = settings.lambda().ok_or("AWS_LAMBDA_RUNTIME_API is not set: this binary runs inside AWS Lambda")?;
-    let gateway = Gateway::new(Arc::new(SystemClock));
+    let compiled = config::compile(&settings.config.to_string_lossy(), Host { files: &Disk, env: &environment })
+        .map_err(|problems| problems.to_string())?;
+    let table = DynamoTable::connect(settings.table()).await;
+    table.warm().await;
+    let upstream = HttpUpstream::new(UpstreamSettings::default(), Arc::new(SystemClock));
+    let gateway = Gateway::new(compiled.routes, World { table, upstream, clock: Arc::new(SystemClock) });
     Ok((Arc::new(gateway), door, telemetry::stdout(settings.log)))
 }

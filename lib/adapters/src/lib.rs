@@ -7,8 +7,11 @@ use std::sync::Arc;
 use tollgate::exchange::Exchange;
 
 pub mod door;
+pub mod files;
 pub mod settings;
+pub mod table;
 pub mod telemetry;
+pub mod upstream;
 
-/// Where a door hands the record of each request once it is over.
+/// Where a door hands the record of each request, once, when its answer is out.
 pub type LogSink = Arc<dyn Fn(&Exchange) + Send + Sync>;

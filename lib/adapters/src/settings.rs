@@ -7,6 +7,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::door::lambda::{LambdaSettings, ResponseMode};
+use crate::table::DynamoSettings;
 use crate::telemetry::LogLevel;
 
 /// The host's settings.
@@ -98,6 +99,16 @@ impl Settings {
             response_mode: response_mode.unwrap_or_default(),
             runtime_api: get("AWS_LAMBDA_RUNTIME_API"),
         })
+    }
+
+    /// Where the tables are. An endpoint of its own takes the credentials of the environment like AWS's.
+    pub fn table(&self) -> DynamoSettings {
+        DynamoSettings {
+            hot: self.hot_table.clone(),
+            control: self.control_table.clone(),
+            endpoint: self.dynamodb_endpoint.clone(),
+            ..DynamoSettings::default()
+        }
     }
 
     /// What the Lambda door needs; `None` where there is no Runtime API.

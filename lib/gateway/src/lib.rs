@@ -6,7 +6,21 @@
 
 pub mod auth;
 pub mod clock;
+pub mod config;
+pub mod cors;
+pub mod edge;
 pub mod exchange;
+pub mod expression;
 pub mod forward;
 pub mod gateway;
+pub mod limit;
+pub mod mode;
 pub mod refusal;
+pub mod respond;
+pub mod route;
+pub mod screen;
+pub mod table;
+pub mod transform;
+
+#[cfg(test)]
+mod testkit;

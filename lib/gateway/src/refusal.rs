@@ -15,6 +15,18 @@ use crate::exchange::{Body, Response};
 /// Why a request was not served.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Refusal {
+    /// The message is no request that can be taken safely: no single `Host`, an ill-formed target, `CONNECT`.
+    #[error("the request is malformed: {why}")]
+    Malformed {
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// The request target is longer than the door takes.
+    #[error("the request target is longer than {limit} bytes")]
+    UriTooLong {
+        /// The limit in bytes.
+        limit: usize,
+    },
     /// The path cannot be normalised safely: an encoded slash, a NUL, a broken escape.
     #[error("the path {path:?} is refused: {why}")]
     BadPath {
@@ -162,6 +174,10 @@ impl Refusal {
     /// Status, stable code and public text. No `_` arm: a new refusal does not compile without its row.
     pub fn wire(&self) -> Wire {
         let (status, code, detail) = match self {
+            Self::Malformed { .. } => (StatusCode::BAD_REQUEST, "malformed", "The request is malformed."),
+            Self::UriTooLong { .. } => {
+                (StatusCode::URI_TOO_LONG, "uri_too_long", "The request target is longer than is taken here.")
+            }
             Self::BadPath { .. } => (StatusCode::BAD_REQUEST, "bad_path", "The path cannot be taken as it is."),
             Self::RouteNotFound { .. } => (StatusCode::NOT_FOUND, "route_not_found", "Nothing is served at this path."),
             Self::MethodNotAllowed { .. } => {
@@ -191,19 +207,15 @@ impl Refusal {
             Self::SecretUnavailable { .. } => {
                 (StatusCode::SERVICE_UNAVAILABLE, "secret_unavailable", "Try again shortly.")
             }
-            Self::UpstreamUnreachable { .. } => (
-                StatusCode::BAD_GATEWAY,
-                "upstream_unreachable",
-                "The service behind the gateway cannot be reached.",
-            ),
+            Self::UpstreamUnreachable { .. } => {
+                (StatusCode::BAD_GATEWAY, "upstream_unreachable", "The service behind the gateway cannot be reached.")
+            }
             Self::UpstreamReset { .. } => {
                 (StatusCode::BAD_GATEWAY, "upstream_reset", "The service behind the gateway broke off.")
             }
-            Self::UpstreamProtocol { .. } => (
-                StatusCode::BAD_GATEWAY,
-                "upstream_protocol",
-                "The service behind the gateway gave no proper answer.",
-            ),
+            Self::UpstreamProtocol { .. } => {
+                (StatusCode::BAD_GATEWAY, "upstream_protocol", "The service behind the gateway gave no proper answer.")
+            }
             Self::UpstreamTimeout { .. } => (
                 StatusCode::GATEWAY_TIMEOUT,
                 "upstream_timeout",
@@ -267,7 +279,9 @@ impl Refusal {
             Self::StateUnavailable { .. } | Self::SecretUnavailable { .. } | Self::UpstreamEmpty { .. } => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
             }
-            Self::BadPath { .. }
+            Self::Malformed { .. }
+            | Self::UriTooLong { .. }
+            | Self::BadPath { .. }
             | Self::RouteNotFound { .. }
             | Self::EdgeRequired
             | Self::AddressDenied { .. }

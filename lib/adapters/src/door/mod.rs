@@ -1,3 +1,4 @@
-//! The ways in: Lambda events, and plain HTTP.
+//! Doors: where requests come in. A door translates, and decides nothing that a route could.
 
 pub mod lambda;
+pub mod local;

@@ -1,15 +1,45 @@
 //! The caller, as identification proved it.
 
 /// Who calls. Only [`Auth::identify`] makes one, so limiting before identifying does not compile.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Caller {
     id: String,
+    tenant: String,
+    plan: String,
+    scopes: Vec<String>,
+    groups: Vec<String>,
+    via: &'static str,
 }
 
 impl Caller {
     /// The caller's id; empty for the public.
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// The tenant; empty where there is none.
+    pub fn tenant(&self) -> &str {
+        &self.tenant
+    }
+
+    /// The plan; empty where there is none.
+    pub fn plan(&self) -> &str {
+        &self.plan
+    }
+
+    /// The scopes granted.
+    pub fn scopes(&self) -> &[String] {
+        &self.scopes
+    }
+
+    /// The groups belonged to.
+    pub fn groups(&self) -> &[String] {
+        &self.groups
+    }
+
+    /// The method that identified it: `none` for the public.
+    pub fn via(&self) -> &'static str {
+        self.via
     }
 }
 
@@ -24,7 +54,7 @@ impl Auth {
     /// Identifies the caller.
     pub fn identify(self) -> Caller {
         match self {
-            Self::Public => Caller { id: String::new() },
+            Self::Public => Caller { via: "none", ..Caller::default() },
         }
     }
 }

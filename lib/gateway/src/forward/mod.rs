@@ -1,5 +1,17 @@
 //! Port `Upstream`, and what is sent through it.
 
+mod attempts;
+mod backend;
+pub mod balance;
+mod destination;
+pub mod flow;
+pub mod hygiene;
+pub mod retry;
+pub mod split;
+
+pub use backend::{Backend, HostPolicy};
+pub use destination::{Branch, Destination};
+
 use std::fmt::Debug;
 use std::pin::Pin;
 use std::sync::Arc;

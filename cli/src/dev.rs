@@ -1,0 +1,132 @@
+//! `tollgate dev`: the gateway on a laptop.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use clap::Args;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tollgate::config::Problems;
+use tollgate::gateway::{Current, Gateway, World};
+use tollgate_adapters::door::local::{self, LocalSettings};
+
+use crate::load::{self, ConfigFile, StateOption};
+use crate::{Failure, demo, line};
+
+/// Runs the gateway here, over plain HTTP; a change of the config is taken up without dropping a request.
+#[derive(Debug, Args)]
+pub(crate) struct Dev {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// Where to listen.
+    #[arg(long, default_value = "127.0.0.1:9000", value_name = "ADDRESS")]
+    listen: SocketAddr,
+    #[command(flatten)]
+    state: StateOption,
+    /// Start the three demo upstreams that infra/gateway.yaml points at.
+    #[arg(long)]
+    demo: bool,
+    /// No line a request.
+    #[arg(long)]
+    quiet: bool,
+}
+
+impl Dev {
+    /// Runs it until SIGINT or SIGTERM, then lets requests end for at most 5 s.
+    pub(crate) fn run(&self) -> Result<(), Failure> {
+        let compiled = self.config.compile()?;
+        load::runtime()?.block_on(async {
+            if self.demo {
+                demo::start()
+                    .await
+                    .map_err(|error| Failure::Outside(format!("the demo upstreams cannot listen: {error}")))?;
+            }
+            let world = load::world(&self.state).await?;
+            let watched = Watched::of(&compiled.warnings);
+            let current = Arc::new(Current::new(Gateway::new(compiled.routes, world.clone())));
+            let listener = TcpListener::bind(self.listen)
+                .await
+                .map_err(|error| Failure::Outside(format!("cannot listen on {}: {error}", self.listen)))?;
+            let address = listener.local_addr().map_err(|error| Failure::Outside(error.to_string()))?;
+            line::say(&format!("listening on http://{address} with {}", self.config.config));
+            let reload = tokio::spawn(reload(self.config.clone(), watched, Arc::clone(&current), world));
+            let quiet = self.quiet;
+            let log = Arc::new(move |exchange: &tollgate::exchange::Exchange| {
+                if !quiet {
+                    line::say(&line::request(exchange));
+                }
+            });
+            let stop = stopped().map_err(|error| Failure::Outside(error.to_string()))?;
+            local::serve(listener, current, LocalSettings::default(), log, stop).await;
+            reload.abort();
+            Ok(())
+        })
+    }
+}
+
+/// Ends at the first SIGINT or SIGTERM.
+fn stopped() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+/// The files of a config, as they were when it was read.
+#[derive(Debug, PartialEq, Eq)]
+struct Watched(BTreeMap<PathBuf, Option<SystemTime>>);
+
+impl Watched {
+    /// The files that were read, and their directories, so that a file that `include` matches later counts.
+    fn of(problems: &Problems) -> Self {
+        let files = problems.files.iter().map(|file| PathBuf::from(&*file.name));
+        let all = files.flat_map(|file| {
+            let directory = file.parent().map(PathBuf::from);
+            [Some(file), directory].into_iter().flatten().collect::<Vec<_>>()
+        });
+        Self(all.map(|path| (path, None)).collect()).again()
+    }
+
+    /// The same files, as they are now.
+    fn again(&self) -> Self {
+        let modified = |path: &PathBuf| std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
+        Self(self.0.keys().map(|path| (path.clone(), modified(path))).collect())
+    }
+}
+
+/// Compiles the config anew whenever one of its files changes; one that is wrong is reported and not used.
+async fn reload(config: ConfigFile, mut watched: Watched, current: Arc<Current>, world: World) {
+    loop {
+        tokio::time::sleep(POLL).await;
+        let now = watched.again();
+        if now == watched {
+            continue;
+        }
+        match config.try_compile() {
+            Ok(compiled) => {
+                if !compiled.warnings.list.is_empty() {
+                    line::say(&compiled.warnings.to_string());
+                }
+                watched = Watched::of(&compiled.warnings);
+                let routes = compiled.routes.routes.len();
+                current.replace(Gateway::new(compiled.routes, world.clone()));
+                line::say(&format!("reloaded {}: {routes} routes", config.config));
+            }
+            Err(problems) => {
+                let seen = Watched::of(&problems);
+                watched = Watched(now.0.into_iter().chain(seen.0).collect());
+                line::say(&format!("{problems}\nnot reloaded: the config that was in use stays"));
+            }
+        }
+    }
+}
+
+/// Files are looked at this often: a few metadata calls, and no watcher that differs between systems and editors.
+const POLL: Duration = Duration::from_millis(300);

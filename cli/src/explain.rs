@@ -1,0 +1,189 @@
+//! `tollgate explain`: the pipeline of production, with an upstream that only notes what would have been sent.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use clap::Args;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use tollgate::clock::SystemClock;
+use tollgate::exchange::{Body, Origin, Request, Response, Scheme, Served};
+use tollgate::forward::{BoxFuture, Outbound, Target, Upstream, UpstreamFault};
+use tollgate::gateway::{Gateway, World};
+use tollgate::table::MemoryTable;
+
+use crate::load::{self, ConfigFile};
+use crate::{Failure, line};
+
+/// Says which route takes a request, what each stage makes of it, and what would be sent on. Nothing is sent.
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// The method, like GET.
+    method: String,
+    /// The address, like /orders/1?expand=items or https://api.example.com/orders/1.
+    url: String,
+    /// A header, like 'accept: application/json'; may be given several times.
+    #[arg(short = 'H', value_name = "NAME: VALUE")]
+    header: Vec<String>,
+    /// The body.
+    #[arg(short = 'd', value_name = "BODY")]
+    data: Option<String>,
+    /// The client's address.
+    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), value_name = "ADDRESS")]
+    ip: IpAddr,
+}
+
+impl Explain {
+    /// Runs it.
+    pub(crate) fn run(&self) -> Result<(), Failure> {
+        let request = self.request()?;
+        let compiled = self.config.compile()?;
+        load::runtime()?.block_on(async {
+            let noted = Arc::new(Noted::default());
+            let world = World {
+                table: Arc::new(MemoryTable::default()),
+                upstream: Arc::clone(&noted) as _,
+                clock: Arc::new(SystemClock),
+            };
+            let gateway = Gateway::new(compiled.routes, world);
+            let asked = format!("{} {}", request.method, self.url);
+            let served = gateway.handle(request).await;
+            line::print(&story(&asked, &gateway, &served, &noted));
+            Ok(())
+        })
+    }
+
+    fn request(&self) -> Result<Request, Failure> {
+        let method = Method::from_bytes(self.method.as_bytes())
+            .map_err(|_| Failure::Input(format!("\"{}\" is no method", self.method)))?;
+        let mut headers = HeaderMap::new();
+        let mut host = "localhost".to_owned();
+        for header in &self.header {
+            let (name, value) =
+                header.split_once(':').ok_or_else(|| Failure::Input(format!("-H \"{header}\" must be NAME: VALUE")))?;
+            let name = HeaderName::from_bytes(name.trim().as_bytes())
+                .map_err(|_| Failure::Input(format!("\"{name}\" is no header name")))?;
+            let value = HeaderValue::from_str(value.trim())
+                .map_err(|_| Failure::Input(format!("-H \"{header}\" has a character that no header may hold")))?;
+            if name == http::header::HOST {
+                host = value.to_str().unwrap_or_default().to_ascii_lowercase();
+            } else {
+                headers.append(name, value);
+            }
+        }
+        let (scheme, rest) = match self.url.split_once("://") {
+            Some(("http", rest)) => (Scheme::Http, Some(rest)),
+            Some(("https", rest)) => (Scheme::Https, Some(rest)),
+            Some(_) => return Err(Failure::Input(format!("\"{}\" must be http:// or https://, or a path", self.url))),
+            None => (Scheme::Https, None),
+        };
+        let target = match rest {
+            None => self.url.as_str(),
+            Some(rest) => {
+                let split = rest.find(['/', '?']).unwrap_or(rest.len());
+                let (authority, target) = rest.split_at(split);
+                host = authority.to_ascii_lowercase();
+                target
+            }
+        };
+        let target = target.split('#').next().unwrap_or_default();
+        let (path, query) = match target.split_once('?') {
+            Some((path, query)) => (path, Some(query.to_owned())),
+            None => (target, None),
+        };
+        let path = if path.is_empty() { "/".to_owned() } else { path.to_owned() };
+        if !path.starts_with('/') {
+            return Err(Failure::Input(format!("\"{}\" must start with / or with https://", self.url)));
+        }
+        let body = self.data.as_ref().map_or(Body::Empty, |data| Body::Full(data.clone().into()));
+        let origin =
+            Origin { ip: self.ip, scheme, host, version: "1.1", id: "explain".to_owned(), seed: 1, deadline: None };
+        Ok(Request { method, path, query, headers, body, origin })
+    }
+}
+
+/// What happened, a line a stage, in the order of `Gateway::serve`.
+fn story(asked: &str, gateway: &Gateway, served: &Served, noted: &Noted) -> String {
+    let exchange = &served.exchange;
+    let mut lines = vec![asked.to_owned()];
+    let mut line = |stage: &str, text: String| lines.push(format!("  {stage:<9} {text}"));
+    let route =
+        exchange.route.as_ref().and_then(|name| gateway.routes().routes.iter().find(|route| route.name == *name));
+    let Some(route) = route else {
+        line("find", format!("no route: {} {}", served.response.status.as_u16(), stopped(served)));
+        return lines.join("\n");
+    };
+    line("find", format!("route \"{}\", declared at {}", route.name, route.declared));
+    let stages = gateway.routes().stages(route);
+    let stopped_at = exchange.stopped_by.and_then(|code| STAGES.iter().find(|(_, codes)| codes.contains(&code)));
+    for (stage, _) in STAGES {
+        let what = stages.iter().find(|(name, _)| **name == *stage).map_or("", |(_, what)| what.as_str());
+        if stopped_at.is_some_and(|(at, _)| **at == *stage) {
+            line(stage, format!("{what}: stops here, {}", stopped(served)));
+            break;
+        }
+        let verdicts: Vec<_> = exchange
+            .limits
+            .iter()
+            .filter(|_| *stage == *"limit")
+            .map(|verdict| {
+                let verdict_text = if verdict.admitted { "admits" } else { "refuses" };
+                format!("{} {verdict_text}, {} left", verdict.name, verdict.remaining)
+            })
+            .collect();
+        let verdicts = if verdicts.is_empty() { String::new() } else { format!(" ({})", verdicts.join("; ")) };
+        line(stage, format!("{what}: passes{verdicts}"));
+    }
+    for sent in noted.sent.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        for text in sent {
+            line("forward", text.clone());
+        }
+    }
+    if exchange.upstream.is_none() && stopped_at.is_none() {
+        line("answer", stages.iter().find(|(name, _)| *name == "to").map_or(String::new(), |(_, what)| what.clone()));
+    }
+    let pretended = if exchange.upstream.is_some() { " (as if the upstream had answered 200)" } else { "" };
+    line("status", format!("{}{pretended}", served.response.status.as_u16()));
+    for (name, value) in &served.response.headers {
+        line("header", format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())));
+    }
+    lines.join("\n")
+}
+
+fn stopped(served: &Served) -> String {
+    let code = served.exchange.stopped_by.unwrap_or("answered");
+    match &served.exchange.detail {
+        Some(detail) => format!("{code}: {detail}"),
+        None => code.to_owned(),
+    }
+}
+
+/// The stages after `find`, each with the reason codes it can stop with.
+const STAGES: [(&str, &[&str]); 5] = [
+    ("path", &["bad_path"]),
+    ("preflight", &["preflight"]),
+    ("screen", &["address_denied", "body_too_large", "content_type_refused"]),
+    ("identify", &[]),
+    ("limit", &["over_limit", "state_unavailable"]),
+];
+
+/// An upstream that sends nothing: it notes the request and answers 200.
+#[derive(Debug, Default)]
+struct Noted {
+    sent: Mutex<Vec<Vec<String>>>,
+}
+
+impl Upstream for Noted {
+    fn send<'a>(&'a self, target: &'a Target, outbound: Outbound) -> BoxFuture<'a, Result<Response, UpstreamFault>> {
+        let mut lines = vec![
+            format!("to {}:{} ({})", target.host, target.port, target.protocol.as_str()),
+            format!("{} {}", outbound.method, outbound.uri),
+        ];
+        for (name, value) in &outbound.headers {
+            lines.push(format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())));
+        }
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner).push(lines);
+        Box::pin(async { Ok(Response::empty(StatusCode::OK)) })
+    }
+}

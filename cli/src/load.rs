@@ -1,0 +1,96 @@
+//! What several commands share: the config's file, where state is kept, and a gateway made of both.
+
+use std::sync::Arc;
+
+use clap::Args;
+use tollgate::clock::SystemClock;
+use tollgate::config::{self, Compiled, Host, Problems};
+use tollgate::gateway::World;
+use tollgate::table::{MemoryTable, Table};
+use tollgate_adapters::files::Disk;
+use tollgate_adapters::table::{DynamoSettings, DynamoTable, StaticCredentials};
+use tollgate_adapters::upstream::{HttpUpstream, UpstreamSettings};
+
+use crate::{Failure, line};
+
+/// Where the config is.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ConfigFile {
+    /// The route config.
+    #[arg(long, default_value = "infra/gateway.yaml", value_name = "FILE")]
+    pub(crate) config: String,
+}
+
+impl ConfigFile {
+    /// Compiles it; warnings go to standard error.
+    pub(crate) fn compile(&self) -> Result<Compiled, Failure> {
+        let compiled = self.try_compile().map_err(|problems| Failure::Input(problems.to_string()))?;
+        if !compiled.warnings.list.is_empty() {
+            line::say(&compiled.warnings.to_string());
+        }
+        Ok(compiled)
+    }
+
+    /// Compiles it.
+    pub(crate) fn try_compile(&self) -> Result<Compiled, Problems> {
+        config::compile(&self.config, Host { files: &Disk, env: &environment })
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the command line is a binary: here is where it reads the environment")]
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Where counters live.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct StateOption {
+    /// `memory`, `dynamodb`, or `dynamodb:ENDPOINT` (DynamoDB Local, say). The tables are made where they are missing.
+    #[arg(long, default_value = "memory", value_name = "STATE")]
+    state: String,
+}
+
+impl StateOption {
+    /// Opens the table.
+    pub(crate) async fn open(&self) -> Result<Arc<dyn Table>, Failure> {
+        let endpoint = match self.state.split_once(':') {
+            _ if self.state == "memory" => return Ok(Arc::new(MemoryTable::default())),
+            None if self.state == "dynamodb" => environment("TOLLGATE_DYNAMODB_ENDPOINT"),
+            Some(("dynamodb", endpoint)) if !endpoint.is_empty() => Some(endpoint.to_owned()),
+            _ => {
+                let message = format!("--state {} must be memory, dynamodb or dynamodb:ENDPOINT", self.state);
+                return Err(Failure::Input(message));
+            }
+        };
+        let defaults = DynamoSettings::default();
+        // An emulator takes any credentials, but the client wants some.
+        let dummy =
+            endpoint.is_some() && environment("AWS_ACCESS_KEY_ID").is_none() && environment("AWS_PROFILE").is_none();
+        let settings = DynamoSettings {
+            hot: environment("TOLLGATE_HOT_TABLE").unwrap_or(defaults.hot),
+            control: environment("TOLLGATE_CONTROL_TABLE").unwrap_or(defaults.control),
+            credentials: dummy.then(StaticCredentials::dummy),
+            endpoint,
+            ..DynamoSettings::default()
+        };
+        let table = DynamoTable::connect(settings).await;
+        table.create_tables().await.map_err(|error| Failure::Outside(format!("the tables cannot be made: {error}")))?;
+        Ok(table)
+    }
+}
+
+/// The outside, as it is here.
+pub(crate) async fn world(state: &StateOption) -> Result<World, Failure> {
+    let table = state.open().await?;
+    let clock = Arc::new(SystemClock);
+    let upstream = HttpUpstream::new(UpstreamSettings::default(), Arc::clone(&clock) as _);
+    Ok(World { table, upstream, clock })
+}
+
+/// A runtime of one thread: a request costs least there, as on Lambda.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Outside(error.to_string()))
+}

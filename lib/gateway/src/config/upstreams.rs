@@ -1,0 +1,317 @@
+//! `upstreams:`: targets, protocol, timeouts, host, TLS, retry, balance.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Method, StatusCode, Uri};
+
+use crate::expression::Place as Stands;
+use crate::forward::balance::{Balance, UnderWay};
+use crate::forward::retry::{Retry, RetryBudget, RetryMethods, RetryOn};
+use crate::forward::{Backend, HostPolicy, Protocol, Target, Tls};
+
+use super::Reader;
+use super::files::{Document, beside};
+use super::read::{Fields, items};
+use super::tree::{Node, Value};
+
+impl Reader<'_> {
+    /// All upstreams of one file.
+    pub(crate) fn read_upstreams(&mut self, document: &Document) {
+        if !document.is_root
+            && let Some(fields) = Fields::of(&document.node, "an included file", &mut self.problems)
+        {
+            super::files::listed_keys(fields, &mut self.problems);
+        }
+        let Some(upstreams) = document.node.get("upstreams") else { return };
+        for (key, node) in self.problems.entries(upstreams, "`upstreams`") {
+            self.problems.name(&key.name, key.place, "the upstream");
+            if self.upstreams.contains_key(&key.name) {
+                self.problems.error(key.place, format!("the upstream \"{}\" is declared twice", key.name));
+                continue;
+            }
+            let backend = self.backend(&key.name, node, &document.path);
+            self.upstreams.insert(key.name.clone(), backend.map(Arc::new));
+        }
+    }
+
+    fn backend(&mut self, name: &str, node: &Node, path: &str) -> Option<Backend> {
+        let before = self.problems.list.len();
+        let mut fields = Fields::of(node, "an upstream", &mut self.problems)?;
+        fields.later(&["breaker", "sign", "max_concurrent", "lambda", "grpc"]);
+        let protocol = fields
+            .take("protocol")
+            .and_then(|node| self.problems.word(node, "`protocol`", &PROTOCOLS))
+            .unwrap_or(Protocol::Http1);
+        let connect_timeout = fields
+            .take("connect_timeout")
+            .and_then(|node| self.problems.duration(node, "`connect_timeout`"))
+            .unwrap_or(Duration::from_secs(1));
+        let timeout = fields.take("timeout").and_then(|node| self.problems.duration(node, "`timeout`"));
+        let balance = fields.take("balance").map_or(Some(Balance::round_robin()), |node| self.balance(node));
+        let host = fields.take("host").map_or(Some(HostPolicy::Upstream), |node| self.host_policy(node));
+        let mut missing_secret = None;
+        let tls = fields.take("tls").map(|node| self.tls(node, path, &mut missing_secret).unwrap_or_default());
+        let (retry, share) = fields.take("retry").map_or((Retry::none(), None), |node| self.retry(node));
+        let template = Shape { protocol, connect_timeout, tls };
+        let targets = match fields.need("targets", &mut self.problems) {
+            Some(node) => items(node).iter().filter_map(|node| self.target(node, &template)).collect(),
+            None => Vec::<Target>::new(),
+        };
+        fields.finish(&mut self.problems);
+        if self.problems.list.iter().skip(before).any(|problem| problem.severity == super::Severity::Error) {
+            return None;
+        }
+        Some(Backend {
+            name: Arc::from(name),
+            balance: balance?,
+            retry,
+            budget: RetryBudget::new(share),
+            under_way: targets.iter().map(|_| UnderWay::default()).collect(),
+            timeout,
+            host: host?,
+            missing_secret,
+            targets,
+        })
+    }
+
+    fn balance(&mut self, node: &Node) -> Option<Balance> {
+        if let Value::Map(_) = node.value {
+            let mut fields = Fields::of(node, "`balance`", &mut self.problems)?;
+            let hash = fields.need("hash", &mut self.problems)?;
+            let expression = self.expression(hash, "`hash`", Stands::LimitKey, &[]);
+            fields.finish(&mut self.problems);
+            return expression.map(Balance::Hash);
+        }
+        let least = self.problems.word(node, "`balance`", &[("round_robin", false), ("least_requests", true)])?;
+        Some(if least { Balance::LeastRequests } else { Balance::round_robin() })
+    }
+
+    fn host_policy(&mut self, node: &Node) -> Option<HostPolicy> {
+        let text = self.fixed_text(node, "`host`")?;
+        match text.as_str() {
+            "upstream" => Some(HostPolicy::Upstream),
+            "client" => Some(HostPolicy::Client),
+            literal => match literal.parse::<http::uri::Authority>() {
+                Ok(authority) if !literal.contains('@') => Some(HostPolicy::Literal(authority.to_string())),
+                _ => {
+                    self.problems
+                        .error(node.place, format!("`host` \"{literal}\" must be upstream, client or a host name"));
+                    None
+                }
+            },
+        }
+    }
+
+    fn tls(&mut self, node: &Node, path: &str, missing: &mut Option<String>) -> Option<Tls> {
+        let mut fields = Fields::of(node, "`tls`", &mut self.problems)?;
+        let ca_pem = fields.take("ca").and_then(|node| {
+            let file = self.problems.text(node, "`ca`")?;
+            self.file(node, &beside(path, &file))
+        });
+        let identity_pem = fields.take("client_certificate").and_then(|node| {
+            let mut fields = Fields::of(node, "`client_certificate`", &mut self.problems)?;
+            let secret = fields.need("secret", &mut self.problems).and_then(|node| self.secret(node, path, missing));
+            fields.finish(&mut self.problems);
+            secret
+        });
+        let server_name = fields.take("server_name").and_then(|node| self.fixed_text(node, "`server_name`"));
+        fields.finish(&mut self.problems);
+        Some(Tls { ca_pem: ca_pem.map(Arc::from), identity_pem: identity_pem.map(Arc::from), server_name })
+    }
+
+    fn file(&mut self, node: &Node, path: &str) -> Option<Vec<u8>> {
+        match self.host.files.read(path) {
+            Ok(bytes) => Some(bytes),
+            Err(error) => {
+                self.problems.error(node.place, format!("\"{path}\" cannot be read: {error}"));
+                None
+            }
+        }
+    }
+
+    /// The value of a secret reference. One that the host has not is a warning: the routes that need it answer 503.
+    pub(crate) fn secret(&mut self, node: &Node, path: &str, missing: &mut Option<String>) -> Option<Vec<u8>> {
+        let reference = self.problems.text(node, "a secret")?;
+        match reference.split_once(':') {
+            Some(("env", name)) => {
+                let value = (self.host.env)(name);
+                if value.is_none() {
+                    self.problems.warn(
+                        node.place,
+                        format!("the environment variable \"{name}\" is not set: what needs it answers 503"),
+                    );
+                    *missing = Some(reference.clone());
+                }
+                value.map(String::into_bytes)
+            }
+            Some(("file", file)) => self.file(node, &beside(path, file)),
+            Some((scheme @ ("ssm" | "secretsmanager"), _)) => {
+                self.problems
+                    .error(node.place, format!("`{scheme}:` secrets are not supported yet, use env: or file:"));
+                None
+            }
+            _ => {
+                self.problems
+                    .error(node.place, "a secret must be a reference: env:NAME or file:PATH, never the value itself");
+                None
+            }
+        }
+    }
+
+    fn retry(&mut self, node: &Node) -> (Retry, Option<u32>) {
+        let mut retry = Retry::default_policy();
+        let mut share = Some(200_000);
+        let Some(mut fields) = Fields::of(node, "`retry`", &mut self.problems) else { return (retry, share) };
+        if let Some(node) = fields.take("attempts")
+            && let Some(attempts) = self.problems.integer(node, "`attempts`", 0, 10)
+        {
+            retry.attempts = u32::try_from(attempts).unwrap_or_default();
+        }
+        if let Some(node) = fields.take("on") {
+            retry.on = self.retry_on(node);
+        }
+        for (name, duration) in [("backoff", &mut retry.backoff), ("max_backoff", &mut retry.max_backoff)] {
+            if let Some(given) = fields.take(name).and_then(|node| self.problems.duration(node, name)) {
+                *duration = given;
+            }
+        }
+        if let Some(node) = fields.take("budget") {
+            share = self.problems.share(node, "`budget`").filter(|share| *share < 1_000_000);
+        }
+        if let Some(node) = fields.take("methods") {
+            retry.methods = self.retry_methods(node);
+        }
+        if retry.max_backoff < retry.backoff {
+            self.problems.error(fields.place(), "`max_backoff` must not be shorter than `backoff`");
+        }
+        fields.finish(&mut self.problems);
+        (retry, share)
+    }
+
+    fn retry_on(&mut self, node: &Node) -> RetryOn {
+        let mut on = RetryOn::default();
+        for item in items(node) {
+            let Some(text) = self.problems.text(item, "`on`") else { continue };
+            match (text.as_str(), text.parse::<u16>().ok().filter(|code| (400..=599).contains(code))) {
+                ("connect", _) => on.connect = true,
+                ("reset", _) => on.reset = true,
+                ("timeout", _) => on.timeout = true,
+                (_, Some(code)) => on.statuses.extend(StatusCode::from_u16(code).ok()),
+                _ => self.problems.error(
+                    item.place,
+                    format!("`on` \"{text}\" must be connect, reset, timeout or a status from 400 to 599"),
+                ),
+            }
+        }
+        on
+    }
+
+    fn retry_methods(&mut self, node: &Node) -> RetryMethods {
+        if let Value::Text(word) = &node.value {
+            match word.as_str() {
+                "safe" => return RetryMethods::Safe,
+                "idempotent" => return RetryMethods::Idempotent,
+                "all" => return RetryMethods::All,
+                _ => {}
+            }
+        }
+        RetryMethods::List(items(node).iter().filter_map(|node| self.method(node)).collect())
+    }
+
+    /// A method: upper case, a token.
+    pub(crate) fn method(&mut self, node: &Node) -> Option<Method> {
+        let text = self.problems.text(node, "a method")?;
+        let method = Method::from_bytes(text.as_bytes()).ok().filter(|_| !text.bytes().any(|b| b.is_ascii_lowercase()));
+        if method.is_none() {
+            self.problems.error(node.place, format!("the method \"{text}\" must be a word in capitals, like GET"));
+        }
+        method.filter(|method| {
+            let connect = *method == Method::CONNECT;
+            if connect {
+                self.problems.error(node.place, "CONNECT cannot be served");
+            }
+            !connect
+        })
+    }
+
+    fn target(&mut self, node: &Node, shape: &Shape) -> Option<Target> {
+        let (url_node, weight) = if let Value::Map(_) = node.value {
+            let mut fields = Fields::of(node, "a target", &mut self.problems)?;
+            let url = fields.need("url", &mut self.problems);
+            let weight = fields.take("weight").and_then(|node| self.problems.integer(node, "`weight`", 0, 1_000_000));
+            fields.finish(&mut self.problems);
+            (url?, weight.unwrap_or(1))
+        } else {
+            (node, 1)
+        };
+        let url = self.fixed_text(url_node, "a target")?;
+        let found = shape.target(&url, u32::try_from(weight).unwrap_or_default());
+        if let Err(why) = &found {
+            self.problems.error(url_node.place, format!("the target \"{url}\" {why}"));
+        }
+        found.ok()
+    }
+}
+
+/// What the targets of one upstream share.
+struct Shape {
+    protocol: Protocol,
+    connect_timeout: Duration,
+    tls: Option<Tls>,
+}
+
+impl Shape {
+    fn target(&self, url: &str, weight: u32) -> Result<Target, &'static str> {
+        const FORM: &str = "must be an address like https://orders.internal:8443/v1";
+        let uri: Uri = url.parse().map_err(|_| FORM)?;
+        let authority = uri.authority().ok_or(FORM)?.clone();
+        if authority.as_str().contains('@') {
+            return Err("must not carry a user or a password");
+        }
+        if uri.query().is_some() || url.contains('#') {
+            return Err("must not carry a query or a fragment");
+        }
+        let (tls, port) = match uri.scheme_str() {
+            Some("https") => (Some(self.tls.clone().unwrap_or_default()), 443),
+            Some("http") if self.tls.is_some() => return Err("must be https:// where the upstream has `tls`"),
+            Some("http") => (None, 80),
+            _ => return Err(FORM),
+        };
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let port = authority.port_u16().unwrap_or(port);
+        let key = format!(
+            "{} {host}:{port} {} {:?} {:?}",
+            if tls.is_some() { "tls" } else { "tcp" },
+            self.protocol.as_str(),
+            self.connect_timeout,
+            tls.as_ref().map(fingerprint),
+        );
+        Ok(Target {
+            key: Arc::from(key),
+            host,
+            port,
+            tls,
+            protocol: self.protocol,
+            connect_timeout: self.connect_timeout,
+            weight,
+            authority: authority.to_string(),
+            base_path: uri.path().trim_end_matches('/').to_owned(),
+        })
+    }
+}
+
+/// Tells TLS settings apart without holding their secrets.
+fn fingerprint(tls: &Tls) -> String {
+    use sha2::{Digest, Sha256};
+    let mut hash = Sha256::new();
+    for part in [tls.ca_pem.as_deref(), tls.identity_pem.as_deref(), tls.server_name.as_deref().map(str::as_bytes)] {
+        let part = part.unwrap_or_default();
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+const PROTOCOLS: [(&str, Protocol); 3] =
+    [("http1", Protocol::Http1), ("http2", Protocol::Http2), ("auto", Protocol::Auto)];

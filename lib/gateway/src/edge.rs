@@ -1,0 +1,190 @@
+//! Behind an edge (CloudFront, say) the host, the address and the scheme come from fields that the edge sets, believed
+//! only beside the right secret and stripped before anything else reads them.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::{HeaderMap, HeaderName};
+
+use crate::exchange::{Origin, Request, Scheme};
+use crate::refusal::Refusal;
+
+/// The `edge` settings, compiled. The default believes nobody.
+#[derive(Clone, Default)]
+pub struct Edge {
+    /// The header that carries the secret.
+    pub secret_header: Option<HeaderName>,
+    /// Secrets that are right, several during a rotation. Empty where none could be resolved.
+    pub secrets: Vec<Vec<u8>>,
+    /// Whether a request without the right secret is refused.
+    pub required: bool,
+    /// Carries the authority that the client asked for.
+    pub host: Option<HeaderName>,
+    /// Carries the client's address, with or without a port.
+    pub client_ip: Option<HeaderName>,
+    /// Carries the client's scheme.
+    pub scheme: Option<HeaderName>,
+    /// Carries the request's id.
+    pub request_id: Option<HeaderName>,
+}
+
+impl std::fmt::Debug for Edge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Edge")
+            .field("secret_header", &self.secret_header)
+            .field("secrets", &self.secrets.len())
+            .field("required", &self.required)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Edge {
+    /// Believes the edge's fields where the secret is right, and strips them in any case.
+    ///
+    /// # Errors
+    /// [`Refusal::EdgeRequired`] where the secret is required and was not right.
+    pub fn admit(&self, request: &mut Request) -> Result<(), Refusal> {
+        let Some(secret_header) = &self.secret_header else { return Ok(()) };
+        let trusted = request.headers.get(secret_header).is_some_and(|given| {
+            self.secrets.iter().fold(false, |right, secret| right | equal(secret, given.as_bytes()))
+        });
+        if trusted {
+            self.believe(&request.headers, &mut request.origin);
+        } else if self.required {
+            return Err(Refusal::EdgeRequired);
+        }
+        for field in [&self.secret_header, &self.host, &self.client_ip, &self.scheme, &self.request_id] {
+            if let Some(field) = field {
+                request.headers.remove(field);
+            }
+        }
+        Ok(())
+    }
+
+    fn believe(&self, headers: &HeaderMap, origin: &mut Origin) {
+        let text = |name: &Option<HeaderName>| {
+            name.as_ref().and_then(|name| headers.get(name)).and_then(|value| value.to_str().ok()).map(str::trim)
+        };
+        if let Some(host) = text(&self.host).filter(|host| !host.is_empty()) {
+            origin.host = host.to_ascii_lowercase();
+        }
+        if let Some(field) = &self.client_ip
+            && let Some(ip) = text(&self.client_ip).and_then(|text| address(field, text))
+        {
+            origin.ip = ip;
+        }
+        if let Some(scheme) = text(&self.scheme) {
+            origin.scheme = if scheme.eq_ignore_ascii_case("http") { Scheme::Http } else { Scheme::Https };
+        }
+        if let Some(id) = text(&self.request_id).filter(|id| is_id(id)) {
+            origin.id = id.to_owned();
+        }
+    }
+}
+
+/// An address with or without a port: `192.0.2.1`, `192.0.2.1:443`, `2001:db8::1`, `[2001:db8::1]:443`. CloudFront's
+/// own field always has a port, and no brackets round an IPv6 address: its last group is the port.
+fn address(field: &HeaderName, text: &str) -> Option<IpAddr> {
+    if let Ok(socket) = text.parse::<SocketAddr>() {
+        return Some(socket.ip());
+    }
+    if field.as_str() == "cloudfront-viewer-address"
+        && let Some(ip) = text.rsplit_once(':').and_then(|(ip, _)| ip.parse().ok())
+    {
+        return Some(ip);
+    }
+    text.parse().ok()
+}
+
+/// Whether a text may stand as a request id: short, and of visible ASCII.
+fn is_id(text: &str) -> bool {
+    (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
+}
+
+/// Compares in constant time for a given length: how long it takes tells nothing of where two secrets differ.
+fn equal(secret: &[u8], given: &[u8]) -> bool {
+    secret.len() == given.len() && secret.iter().zip(given).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+    use crate::exchange::Body;
+
+    fn request(fields: &[(&'static str, &'static str)]) -> Request {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        let origin = Origin {
+            ip: IpAddr::from([10, 0, 0, 1]),
+            scheme: Scheme::Https,
+            host: "abc.lambda-url.example".to_owned(),
+            version: "1.1",
+            id: "platform".to_owned(),
+            seed: 1,
+            deadline: None,
+        };
+        Request { method: http::Method::GET, path: "/".to_owned(), query: None, headers, body: Body::Empty, origin }
+    }
+
+    fn edge(required: bool) -> Edge {
+        Edge {
+            secret_header: Some(HeaderName::from_static("x-edge-secret")),
+            secrets: vec![b"old".to_vec(), b"new".to_vec()],
+            required,
+            host: Some(HeaderName::from_static("x-forwarded-host")),
+            client_ip: Some(HeaderName::from_static("cloudfront-viewer-address")),
+            scheme: Some(HeaderName::from_static("cloudfront-forwarded-proto")),
+            request_id: None,
+        }
+    }
+
+    #[test]
+    fn the_right_secret_makes_the_edges_fields_believed_and_all_are_stripped() {
+        let mut request = request(&[
+            ("x-edge-secret", "new"),
+            ("x-forwarded-host", "Shop.example.com"),
+            ("cloudfront-viewer-address", "2001:db8::1:46532"),
+            ("cloudfront-forwarded-proto", "http"),
+            ("x-kept", "1"),
+        ]);
+        edge(true).admit(&mut request).expect("the secret is right");
+        assert_eq!(request.origin.host, "shop.example.com");
+        assert_eq!(request.origin.scheme, Scheme::Http);
+        assert_eq!(request.headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-kept"]);
+    }
+
+    #[test]
+    fn without_the_secret_the_fields_are_stripped_unbelieved() {
+        let mut request = request(&[("x-edge-secret", "nev"), ("x-forwarded-host", "evil.example")]);
+        edge(false).admit(&mut request).expect("not required");
+        assert_eq!(request.origin.host, "abc.lambda-url.example");
+        assert!(request.headers.is_empty());
+    }
+
+    #[test]
+    fn a_required_secret_that_is_wrong_or_missing_is_refused() {
+        for fields in [&[][..], &[("x-edge-secret", "")], &[("x-edge-secret", "newer")]] {
+            assert!(matches!(edge(true).admit(&mut request(fields)), Err(Refusal::EdgeRequired)));
+        }
+    }
+
+    #[test]
+    fn addresses_are_read_with_and_without_ports() {
+        let cloudfront = HeaderName::from_static("cloudfront-viewer-address");
+        let other = HeaderName::from_static("x-client");
+        for (field, text, ip) in [
+            (&other, "192.0.2.1", "192.0.2.1"),
+            (&other, "192.0.2.1:443", "192.0.2.1"),
+            (&other, "2001:db8::1", "2001:db8::1"),
+            (&other, "[2001:db8::1]:443", "2001:db8::1"),
+            (&cloudfront, "192.0.2.1:46532", "192.0.2.1"),
+            (&cloudfront, "2001:db8::1:46532", "2001:db8::1"),
+        ] {
+            assert_eq!(address(field, text), ip.parse().ok(), "{text}");
+        }
+        assert_eq!(address(&other, "nobody"), None);
+    }
+}

@@ -1,0 +1,271 @@
+//! Sending one request to an upstream: targets in turn, the time there is, and what is sent again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Uri};
+use tokio::time::Instant;
+
+use super::balance::UnderWay;
+use super::destination::Branch;
+use super::retry::{Attempt, safe_to_resend};
+use super::{Backend, FaultKind, HostPolicy, Outbound, Protocol, Target, UpstreamFault, hygiene};
+use crate::exchange::{Body, BodyFault, Exchange, Response};
+use crate::gateway::{Asked, World};
+use crate::refusal::Refusal;
+use crate::route::Route;
+
+/// A request made ready for one upstream: all that is the same for each of its sendings.
+pub(crate) struct Sending<'a> {
+    world: &'a World,
+    backend: &'a Backend,
+    asked: &'a Asked,
+    route: &'a Route,
+    method: Method,
+    headers: HeaderMap,
+    host: Option<String>,
+    path: String,
+    query: Option<String>,
+    until: Option<Instant>,
+    given: Duration,
+}
+
+/// Keeps what a retry would need: a body that can be sent again, or the one stream that cannot.
+enum Replay {
+    Again(Bytes),
+    Once(Option<Body>),
+}
+
+impl<'a> Sending<'a> {
+    /// Applies the route's and the branch's request transforms.
+    pub(crate) fn new(
+        world: &'a World,
+        route: &'a Route,
+        branch: &'a Branch,
+        asked: &'a Asked,
+    ) -> Result<Self, Refusal> {
+        let backend = &*branch.upstream;
+        if let Some(name) = &backend.missing_secret {
+            return Err(Refusal::SecretUnavailable { name: name.clone() });
+        }
+        let facts = asked.facts(&route.name);
+        let path = route.request.path.apply(&facts, &asked.path)?;
+        let path = branch.request.path.apply(&facts, &path)?.into_owned();
+        let query = route.request.query.apply(&facts, asked.query.as_deref());
+        let query = branch.request.query.apply(&facts, query.as_deref()).map(|query| query.into_owned());
+        let mut headers = asked.headers.clone();
+        let values = route.request.headers.values(&facts)?;
+        let branch_values = branch.request.headers.values(&facts)?;
+        let remaining = asked.origin.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        hygiene::outbound(&mut headers, &asked.origin, remaining);
+        route.request.headers.apply(values, &mut headers);
+        branch.request.headers.apply(branch_values, &mut headers);
+        let method = branch.request.method.as_ref().or(route.request.method.as_ref()).unwrap_or(&asked.method).clone();
+        let host = branch.request.host.as_ref().or(route.request.host.as_ref()).cloned();
+        let own = route.timeouts.headers.map(|timeout| Instant::now() + timeout);
+        let until = match (own, asked.origin.deadline) {
+            (Some(own), Some(deadline)) => Some(own.min(deadline)),
+            (own, deadline) => own.or(deadline),
+        };
+        let given = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
+        Ok(Self { world, backend, asked, route, method, headers, host, path, query, until, given })
+    }
+
+    /// Sends until there is an answer, or nothing more may be sent.
+    pub(crate) async fn send(&self, body: Body, exchange: &mut Exchange) -> Result<Response, Refusal> {
+        let mut replay = self.keep(body).await?;
+        let mut tried = Vec::new();
+        let mut resent = false;
+        self.backend.budget.request();
+        loop {
+            let (index, target) = self.pick(&tried)?;
+            tried.push(index);
+            exchange.attempts += 1;
+            let under_way = self.backend.under_way.get(index).map(UnderWay::count);
+            let sent = self.attempt(target, replay.next()).await;
+            drop(under_way);
+            let stale = matches!(&sent, Sent::Fault(fault) if fault.stale_connection);
+            if stale && !resent && replay.has_more() && safe_to_resend(&self.method, &self.headers) {
+                resent = true;
+                tried.pop();
+                continue;
+            }
+            let Some(pause) = self.again(&sent, exchange.attempts, resent, &replay) else {
+                return self.conclude(sent);
+            };
+            drop(sent);
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// When the answer must have ended, for a sending that began at `started`.
+    pub(crate) fn ends(&self, started: Instant) -> Option<Instant> {
+        let total = self.route.timeouts.total.map(|total| started + total);
+        match (total, self.asked.origin.deadline) {
+            (Some(total), Some(deadline)) => Some(total.min(deadline)),
+            (total, deadline) => total.or(deadline),
+        }
+    }
+
+    /// Whether and when to send once more; spends the retry budget where it says so.
+    fn again(&self, sent: &Sent, attempts: u32, resent: bool, replay: &Replay) -> Option<Duration> {
+        if !replay.has_more() {
+            return None;
+        }
+        let attempt = match sent {
+            Sent::Answer(response, _) => Attempt::Answered(response.status, &response.headers),
+            Sent::Fault(UpstreamFault { kind: FaultKind::Connect, .. }) => Attempt::NotConnected,
+            Sent::Fault(UpstreamFault { kind: FaultKind::Reset, .. }) => Attempt::Reset,
+            Sent::TimedOut(_) => Attempt::TimedOut,
+            Sent::Fault(UpstreamFault { kind: FaultKind::Protocol | FaultKind::RequestBody(_), .. }) => return None,
+        };
+        let made = attempts - u32::from(resent);
+        let pause = self.backend.retry.pause(&self.method, &self.headers, attempt, made, self.asked.origin.seed)?;
+        let fits = self.until.is_none_or(|until| Instant::now() + pause < until);
+        (fits && self.backend.budget.spend(self.world.clock.now())).then_some(pause)
+    }
+
+    fn conclude(&self, sent: Sent) -> Result<Response, Refusal> {
+        let upstream = Arc::clone(&self.backend.name);
+        match sent {
+            Sent::Answer(mut response, protocol) => {
+                hygiene::inbound(&mut response.headers, response.status, protocol);
+                Ok(response)
+            }
+            Sent::TimedOut(after) => Err(Refusal::UpstreamTimeout { upstream, after }),
+            Sent::Fault(UpstreamFault { kind, detail, .. }) => Err(match kind {
+                FaultKind::Connect => Refusal::UpstreamUnreachable { upstream, detail },
+                FaultKind::Reset => Refusal::UpstreamReset { upstream, detail },
+                FaultKind::Protocol => Refusal::UpstreamProtocol { upstream, detail },
+                FaultKind::RequestBody(BodyFault::TooLarge { limit }) => Refusal::BodyTooLarge { limit },
+                FaultKind::RequestBody(BodyFault::Stalled(_)) => Refusal::BodyStalled,
+                FaultKind::RequestBody(BodyFault::Broken(_)) => Refusal::BodyBroken,
+            }),
+        }
+    }
+
+    async fn attempt(&self, target: &Target, body: Body) -> Sent {
+        let outbound = match self.outbound(target, body) {
+            Ok(outbound) => outbound,
+            Err(detail) => {
+                return Sent::Fault(UpstreamFault { kind: FaultKind::Protocol, stale_connection: false, detail });
+            }
+        };
+        let now = Instant::now();
+        let own = self.backend.timeout.filter(|timeout| !timeout.is_zero());
+        let until = match (own.map(|own| now + own), self.until) {
+            (Some(own), Some(until)) => Some(own.min(until)),
+            (own, until) => own.or(until),
+        };
+        let call = self.world.upstream.send(target, outbound);
+        let answer = match until {
+            Some(until) => match tokio::time::timeout_at(until, call).await {
+                Ok(answer) => answer,
+                Err(_) => return Sent::TimedOut(own.map_or(self.given, |own| own.min(self.given))),
+            },
+            None => call.await,
+        };
+        match answer {
+            Ok(response) => Sent::Answer(response, target.protocol),
+            Err(fault) => Sent::Fault(fault),
+        }
+    }
+
+    fn outbound(&self, target: &Target, body: Body) -> Result<Outbound, String> {
+        let authority = match (&self.host, &self.backend.host) {
+            (Some(host), _) | (None, HostPolicy::Literal(host)) => host,
+            (None, HostPolicy::Upstream) => &target.authority,
+            (None, HostPolicy::Client) => &self.asked.origin.host,
+        };
+        let scheme = if target.tls.is_some() { "https" } else { "http" };
+        let mut uri = String::with_capacity(
+            scheme.len()
+                + authority.len()
+                + target.base_path.len()
+                + self.path.len()
+                + self.query.as_deref().map_or(0, str::len)
+                + 4,
+        );
+        for part in [scheme, "://", authority, &target.base_path, &self.path] {
+            uri.push_str(part);
+        }
+        if let Some(query) = &self.query {
+            uri.push('?');
+            push_query(&mut uri, query);
+        }
+        let uri = Uri::from_maybe_shared(Bytes::from(uri)).map_err(|error| error.to_string())?;
+        Ok(Outbound { method: self.method.clone(), uri, headers: self.headers.clone(), body })
+    }
+
+    fn pick(&self, tried: &[usize]) -> Result<(usize, &'a Target), Refusal> {
+        let facts = self.asked.facts(&self.route.name);
+        let empty = || Refusal::UpstreamEmpty { upstream: Arc::clone(&self.backend.name) };
+        let targets = &self.backend.targets;
+        let seed = self.asked.origin.seed;
+        let index =
+            self.backend.balance.pick(targets, &self.backend.under_way, seed, &facts, tried).ok_or_else(empty)?;
+        Ok((index, targets.get(index).ok_or_else(empty)?))
+    }
+
+    /// Keeps the body where it may be needed again; a stream is read into memory only under a retry policy.
+    async fn keep(&self, body: Body) -> Result<Replay, Refusal> {
+        match body {
+            Body::Empty => Ok(Replay::Again(Bytes::new())),
+            Body::Full(bytes) => Ok(Replay::Again(bytes)),
+            stream @ Body::Stream(_) if self.backend.retry.attempts == 0 => Ok(Replay::Once(Some(stream))),
+            stream @ Body::Stream(_) => match stream.collect(self.route.screen.body_max()).await {
+                Ok(bytes) => Ok(Replay::Again(bytes)),
+                Err(BodyFault::TooLarge { limit }) => Err(Refusal::BodyTooLarge { limit }),
+                Err(BodyFault::Stalled(_)) => Err(Refusal::BodyStalled),
+                Err(BodyFault::Broken(_)) => Err(Refusal::BodyBroken),
+            },
+        }
+    }
+}
+
+/// How one sending ended.
+enum Sent {
+    Answer(Response, Protocol),
+    Fault(UpstreamFault),
+    TimedOut(Duration),
+}
+
+impl Replay {
+    fn next(&mut self) -> Body {
+        match self {
+            Self::Again(bytes) if bytes.is_empty() => Body::Empty,
+            Self::Again(bytes) => Body::Full(bytes.clone()),
+            Self::Once(body) => body.take().unwrap_or_default(),
+        }
+    }
+
+    fn has_more(&self) -> bool {
+        match self {
+            Self::Again(_) => true,
+            Self::Once(body) => body.is_some(),
+        }
+    }
+}
+
+/// Every byte of the query is kept; the few that a request target may not hold are encoded (RFC 3986 §3.4).
+fn push_query(uri: &mut String, query: &str) {
+    let bad = |b: u8| b <= b' ' || b >= 0x7f || matches!(b, b'"' | b'<' | b'>' | b'^' | b'`' | b'#');
+    if !query.bytes().any(bad) {
+        uri.push_str(query);
+        return;
+    }
+    for b in query.bytes() {
+        if bad(b) {
+            uri.push('%');
+            uri.push(hex(b >> 4));
+            uri.push(hex(b & 15));
+        } else {
+            uri.push(char::from(b));
+        }
+    }
+}
+
+fn hex(nibble: u8) -> char {
+    char::from(if nibble < 10 { b'0' + nibble } else { b'A' + nibble - 10 })
+}

@@ -1,0 +1,84 @@
+//! Where a route goes: an upstream, a split of several, a fixed answer or a redirect; and the sending itself, with its
+//! deadline and its retries.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::attempts::Sending;
+use super::split::Split;
+use super::{Backend, flow};
+use crate::exchange::{Body, Exchange, Response};
+use crate::gateway::{Asked, Stop, World};
+use crate::refusal::Refusal;
+use crate::respond::{Redirect, Respond};
+use crate::route::Route;
+use crate::transform::{RequestTransform, ResponseTransform};
+
+/// `to:` of a route, compiled.
+#[derive(Debug)]
+pub enum Destination {
+    /// One upstream, or several by weight.
+    Forward {
+        /// How one of `branches` is drawn.
+        split: Split,
+        /// At least one.
+        branches: Vec<Branch>,
+    },
+    /// A fixed answer.
+    Respond(Respond),
+    /// A redirect.
+    Redirect(Redirect),
+}
+
+/// One entry of a split.
+#[derive(Debug)]
+pub struct Branch {
+    /// The upstream.
+    pub upstream: Arc<Backend>,
+    /// What changes on the way in, after the route's own.
+    pub request: RequestTransform,
+    /// What changes on the way out, before the route's own.
+    pub response: ResponseTransform,
+}
+
+impl Destination {
+    /// The answer to a request that passed every check.
+    pub(crate) async fn answer(
+        &self,
+        world: &World,
+        route: &Route,
+        exchange: &mut Exchange,
+        asked: &Asked,
+        body: Body,
+    ) -> Result<Response, Stop> {
+        let facts = asked.facts(&route.name);
+        match self {
+            Self::Respond(respond) => {
+                let mut response = respond.answer(&facts)?;
+                route.response.apply(&facts, &mut response)?;
+                Ok(response)
+            }
+            Self::Redirect(redirect) => {
+                let mut response = redirect.answer(&facts)?;
+                route.response.apply(&facts, &mut response)?;
+                Err(Stop::Answered("redirect", Box::new(response)))
+            }
+            Self::Forward { split, branches } => {
+                let empty = || Refusal::UpstreamEmpty { upstream: Arc::clone(&route.name) };
+                let index = split.pick(&facts, asked.origin.seed).ok_or_else(empty)?;
+                let branch = branches.get(index).ok_or_else(empty)?;
+                exchange.upstream = Some(Arc::clone(&branch.upstream.name));
+                let started = Instant::now();
+                let sending = Sending::new(world, route, branch, asked)?;
+                let answer = sending.send(body, exchange).await;
+                exchange.upstream_time = Some(started.elapsed());
+                let mut response = answer?;
+                branch.response.apply(&facts, &mut response)?;
+                route.response.apply(&facts, &mut response)?;
+                response.body = flow::timed(response.body, route.timeouts.idle, sending.ends(started));
+                Ok(response)
+            }
+        }
+    }
+}

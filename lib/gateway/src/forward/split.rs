@@ -1,0 +1,147 @@
+//! Which of several upstreams takes a request: by weight, drawn from the request's seed or from a hash of a subject.
+
+use sha2::{Digest, Sha256};
+
+use crate::expression::{Expression, Facts};
+
+/// How one of several branches is drawn, compiled.
+#[derive(Debug)]
+pub struct Split {
+    weights: Vec<u32>,
+    total: u64,
+    sticky: Option<Sticky>,
+}
+
+#[derive(Debug)]
+struct Sticky {
+    /// The route's name: one subject need not land on the same side of every split.
+    salt: String,
+    subject: Expression,
+}
+
+impl Split {
+    /// One branch takes all.
+    pub fn single() -> Self {
+        Self::weighted(vec![1])
+    }
+
+    /// Shares by weight; 0 takes none.
+    pub fn weighted(weights: Vec<u32>) -> Self {
+        let total = weights.iter().copied().map(u64::from).sum();
+        Self { weights, total, sticky: None }
+    }
+
+    /// Shares by weight, one subject always on the same branch while the weights stand: nothing is stored.
+    pub fn sticky(route: &str, weights: Vec<u32>, subject: Expression) -> Self {
+        let sticky = Some(Sticky { salt: route.to_owned(), subject });
+        Self { sticky, ..Self::weighted(weights) }
+    }
+
+    /// The weights, in order.
+    pub fn weights(&self) -> &[u32] {
+        &self.weights
+    }
+
+    /// What a sticky split hashes.
+    pub fn subject(&self) -> Option<&str> {
+        self.sticky.as_ref().map(|sticky| sticky.subject.source())
+    }
+
+    /// The branch of a request; `None` where every weight is 0. A subject that fails or is empty is drawn by weight.
+    pub fn pick(&self, facts: &Facts<'_>, seed: u64) -> Option<usize> {
+        if self.total == 0 {
+            return None;
+        }
+        let drawn = match &self.sticky {
+            None if self.weights.len() == 1 => return Some(0),
+            None => mixed(seed ^ SPLIT_SALT),
+            Some(sticky) => match sticky.subject.text(facts) {
+                Ok(subject) if !subject.is_empty() => hash(&[&sticky.salt, &subject]),
+                _ => mixed(seed ^ SPLIT_SALT),
+            },
+        };
+        pick_weighted(&self.weights, self.total, drawn)
+    }
+}
+
+/// The entry into whose share of `total` the number falls.
+pub(crate) fn pick_weighted(weights: &[u32], total: u64, drawn: u64) -> Option<usize> {
+    // The high bits of a product: an even share without the bias of a remainder.
+    let mut at = u64::try_from((u128::from(drawn) * u128::from(total)) >> 64).unwrap_or_default();
+    for (index, weight) in weights.iter().enumerate() {
+        match at.checked_sub(u64::from(*weight)) {
+            Some(rest) => at = rest,
+            None => return Some(index),
+        }
+    }
+    None
+}
+
+/// A stable hash of texts: the same in every process and version.
+pub(crate) fn hash(parts: &[&str]) -> u64 {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize().iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+/// Spreads a seed over all 64 bits (the finaliser of SplitMix64).
+pub(crate) fn mixed(seed: u64) -> u64 {
+    let z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// So that the split, the balance and the jitter of one request do not draw the same number.
+const SPLIT_SALT: u64 = 0x5711_7000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit::{asked, asked_with_params, expression_of};
+
+    #[test]
+    fn shares_come_near_the_weights() {
+        let split = Split::weighted(vec![90, 0, 10]);
+        let asked = asked("GET /");
+        let mut counts = [0usize; 3];
+        for seed in 0..10_000 {
+            counts[split.pick(&asked.facts("r"), seed).expect("a branch")] += 1;
+        }
+        assert_eq!(counts[1], 0);
+        assert!((8_800..=9_200).contains(&counts[0]), "{counts:?}");
+    }
+
+    #[test]
+    fn a_subject_stays_on_its_branch_whatever_the_seed() {
+        let split = Split::sticky("route", vec![50, 50], expression_of("params.user", &["user"]));
+        let branch = |user: &str, seed| {
+            let asked = asked_with_params("GET /", &[("user", user)]);
+            split.pick(&asked.facts("r"), seed).expect("a branch")
+        };
+        let mut left = 0;
+        for user in 0..1000 {
+            let user = format!("user-{user}");
+            assert_eq!(branch(&user, 1), branch(&user, 2));
+            left += usize::from(branch(&user, 1) == 0);
+        }
+        assert!((400..600).contains(&left), "{left}");
+        assert_eq!(branch("ada", 1), 1, "the hash is part of the contract: it must not change between versions");
+    }
+
+    #[test]
+    fn an_empty_subject_is_drawn_by_weight() {
+        let split = Split::sticky("route", vec![50, 50], expression_of("params.user", &["user"]));
+        let asked = asked_with_params("GET /", &[("user", "")]);
+        let drawn: std::collections::BTreeSet<_> = (0..100).map(|seed| split.pick(&asked.facts("r"), seed)).collect();
+        assert_eq!(drawn.len(), 2);
+    }
+
+    #[test]
+    fn a_split_of_zeroes_takes_nothing() {
+        assert_eq!(Split::weighted(vec![0, 0]).pick(&asked("GET /").facts("r"), 1), None);
+    }
+}

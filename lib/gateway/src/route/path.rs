@@ -1,0 +1,186 @@
+//! The normal form of a path (RFC 3986 §6.2.2): two paths that an upstream may take for the same are the same here.
+
+use std::borrow::Cow;
+
+/// A normalised path.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Normal<'a> {
+    /// Starts with `/`; no dot segments, no empty segments but the last, unreserved characters decoded, the hex digits
+    /// of what stays encoded in capitals.
+    pub path: Cow<'a, str>,
+    /// Whether a `%2F`, a `%5C` or a backslash stands in it, which upstreams disagree about: refused unless the route
+    /// keeps them.
+    pub encoded_slash: bool,
+}
+
+/// Normalises a path as sent.
+///
+/// # Errors
+/// What cannot be taken: a NUL, a control character, a broken escape, a path without a slash at its head.
+pub fn normalise(path: &str) -> Result<Normal<'_>, &'static str> {
+    if path == "*" {
+        return Ok(Normal { path: Cow::Borrowed(path), encoded_slash: false });
+    }
+    if !path.starts_with('/') {
+        return Err("it does not start with a slash");
+    }
+    if is_plain(path) {
+        return Ok(Normal { path: Cow::Borrowed(path), encoded_slash: false });
+    }
+    let (decoded, encoded_slash) = decode(path)?;
+    Ok(Normal { path: Cow::Owned(without_dots(&decoded)), encoded_slash })
+}
+
+/// Whether a path is normal for certain, as nearly all are.
+fn is_plain(path: &str) -> bool {
+    let mut before = b' ';
+    path.bytes().all(|b| {
+        let fine = match b {
+            b'/' => before != b'/',
+            b'.' => before != b'/',
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'~' => true,
+            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' | b':' | b'@' => true,
+            _ => false,
+        };
+        before = b;
+        fine
+    })
+}
+
+/// Decodes what is unreserved, writes the other escapes alike, and encodes what a request target may not hold.
+fn decode(path: &str) -> Result<(String, bool), &'static str> {
+    let mut decoded = String::with_capacity(path.len());
+    let mut encoded_slash = false;
+    let mut bytes = path.bytes();
+    while let Some(b) = bytes.next() {
+        let byte = match b {
+            b'%' => {
+                let (high, low) = (bytes.next().and_then(hex), bytes.next().and_then(hex));
+                let (Some(high), Some(low)) = (high, low) else { return Err("a broken escape") };
+                high << 4 | low
+            }
+            b'\\' => {
+                encoded_slash = true;
+                decoded.push('\\');
+                continue;
+            }
+            0..=0x1f | 0x7f => return Err("a control character"),
+            b' ' | b'"' | b'<' | b'>' | b'^' | b'`' | b'#' | b'?' | 0x80.. => b,
+            _ => {
+                decoded.push(char::from(b));
+                continue;
+            }
+        };
+        match byte {
+            0 => return Err("a NUL"),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => decoded.push(char::from(byte)),
+            _ => {
+                encoded_slash |= matches!(byte, b'/' | b'\\');
+                decoded.push('%');
+                decoded.push(digit(byte >> 4));
+                decoded.push(digit(byte & 15));
+            }
+        }
+    }
+    Ok((decoded, encoded_slash))
+}
+
+/// Takes dot segments out (RFC 3986 §5.2.4) and lets no two slashes stand together.
+fn without_dots(path: &str) -> String {
+    let mut kept: Vec<&str> = Vec::new();
+    let mut segments = path.split('/').skip(1).peekable();
+    let mut trailing = false;
+    while let Some(segment) = segments.next() {
+        let last = segments.peek().is_none();
+        match segment {
+            "" | "." => trailing = last,
+            ".." => {
+                kept.pop();
+                trailing = last;
+            }
+            segment => kept.push(segment),
+        }
+    }
+    let mut normal = String::with_capacity(path.len());
+    for segment in &kept {
+        normal.push('/');
+        normal.push_str(segment);
+    }
+    if trailing || kept.is_empty() {
+        normal.push('/');
+    }
+    normal
+}
+
+fn hex(b: u8) -> Option<u8> {
+    char::from(b).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+}
+
+fn digit(nibble: u8) -> char {
+    char::from(if nibble < 10 { b'0' + nibble } else { b'A' + nibble - 10 })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn paths_that_mean_the_same_become_the_same() {
+        for (sent, normal) in [
+            ("/", "/"),
+            ("/a/b", "/a/b"),
+            ("/a/b/", "/a/b/"),
+            ("//a///b//", "/a/b/"),
+            ("/a/./b/../c", "/a/c"),
+            ("/a/..", "/"),
+            ("/../../a", "/a"),
+            ("/a/%2e%2E/b", "/b"),
+            ("/a/.", "/a/"),
+            ("/%61%7e%5F", "/a~_"),
+            ("/a%c3%a9%3a", "/a%C3%A9%3A"),
+            ("/é", "/%C3%A9"),
+            ("/a b<>\"^`", "/a%20b%3C%3E%22%5E%60"),
+            ("/{id}|'", "/{id}|'"),
+            ("/a;v=1,2", "/a;v=1,2"),
+            ("/.../..a", "/.../..a"),
+            ("/%25%32%66", "/%252f"),
+            ("*", "*"),
+        ] {
+            assert_eq!(normalise(sent).map(|normal| normal.path.into_owned()).as_deref(), Ok(normal), "{sent}");
+        }
+    }
+
+    #[test]
+    fn encoded_slashes_are_told_and_kept() {
+        for (sent, normal) in [("/a%2fb", "/a%2Fb"), ("/a%5c..%5Cb", "/a%5C..%5Cb"), ("/a\\b", "/a\\b")] {
+            let found = normalise(sent).expect("a path");
+            assert_eq!(found.path, normal);
+            assert!(found.encoded_slash, "{sent}");
+        }
+        assert!(!normalise("/a%252fb").expect("a path").encoded_slash);
+    }
+
+    #[test]
+    fn what_cannot_be_taken_is_refused() {
+        for sent in ["", "a", "http://a/b", "/%00", "/\0", "/a\n", "/%", "/%4", "/%zz", "/\u{7f}", "/%+1"] {
+            assert!(normalise(sent).is_err(), "{sent:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn normal_is_normal(path in "/(\\PC|[./%\\\\a-f0-9]){0,24}") {
+            if let Ok(normal) = normalise(&path) {
+                let once = normal.path.into_owned();
+                prop_assert!(once.starts_with('/'));
+                prop_assert!(!once.contains("//") && !once.contains("/../") && !once.contains("/./"));
+                prop_assert!(once.parse::<http::uri::PathAndQuery>().is_ok_and(|parsed| parsed.path() == once), "{}", once);
+                let twice = normalise(&once).expect("a normal path is a path");
+                prop_assert_eq!(twice.path, once.as_str());
+                prop_assert_eq!(twice.encoded_slash, normal.encoded_slash);
+            }
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! What is judged before anything is asked of a table or of who is calling: the address, the body's size and its type.
+
+use std::net::IpAddr;
+
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use ipnet::IpNet;
+
+use crate::exchange::{Body, Request};
+use crate::forward::flow;
+use crate::refusal::Refusal;
+
+/// Address lists, body size and content types of a route, compiled.
+#[derive(Debug)]
+pub struct Screen {
+    allow: Vec<IpNet>,
+    deny: Vec<IpNet>,
+    body_max: u64,
+    content_types: Vec<MediaRange>,
+}
+
+impl Screen {
+    /// Of these; empty lists let all pass. `body_max` is in bytes.
+    pub const fn new(allow: Vec<IpNet>, deny: Vec<IpNet>, body_max: u64, content_types: Vec<MediaRange>) -> Self {
+        Self { allow, deny, body_max, content_types }
+    }
+
+    /// The largest body, in bytes.
+    pub const fn body_max(&self) -> u64 {
+        self.body_max
+    }
+
+    /// The networks let in, and those that are not.
+    pub fn addresses(&self) -> (&[IpNet], &[IpNet]) {
+        (&self.allow, &self.deny)
+    }
+
+    /// The types taken; empty is all.
+    pub fn content_types(&self) -> &[MediaRange] {
+        &self.content_types
+    }
+
+    /// Judges a request by what is known before its body is read.
+    ///
+    /// # Errors
+    /// 403 for the address, 413 for the size, 415 for the type.
+    pub fn check(&self, request: &Request) -> Result<(), Refusal> {
+        self.address(request.origin.ip)?;
+        let declared = request.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        let length = request.body.known_len().or(declared);
+        if length.is_some_and(|length| length > self.body_max) {
+            return Err(Refusal::BodyTooLarge { limit: self.body_max });
+        }
+        if self.content_types.is_empty() || length == Some(0) {
+            return Ok(());
+        }
+        let given = request.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        if self.content_types.iter().any(|range| range.matches(given)) {
+            return Ok(());
+        }
+        Err(Refusal::ContentTypeRefused { given: given.chars().take(100).collect() })
+    }
+
+    /// The body, ended with a fault as soon as it passes the limit.
+    pub fn limit_body(&self, body: Body) -> Body {
+        flow::limited(body, self.body_max)
+    }
+
+    fn address(&self, ip: IpAddr) -> Result<(), Refusal> {
+        if self.allow.is_empty() && self.deny.is_empty() {
+            return Ok(());
+        }
+        let ip = ip.to_canonical();
+        let within = |networks: &[IpNet]| networks.iter().any(|network| network.contains(&ip));
+        if within(&self.deny) || !(self.allow.is_empty() || within(&self.allow)) {
+            return Err(Refusal::AddressDenied { ip });
+        }
+        Ok(())
+    }
+}
+
+/// `application/json`, `image/*` or `*/*`; parameters are not looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MediaRange(String);
+
+impl MediaRange {
+    /// Reads one.
+    ///
+    /// # Errors
+    /// Words that follow the text as written.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let token = |part: &str| {
+            !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&b))
+        };
+        let fits = text
+            .split_once('/')
+            .is_some_and(|(kind, sub)| (token(kind) && (token(sub) || sub == "*")) || (kind == "*" && sub == "*"));
+        if fits {
+            Ok(Self(text.to_ascii_lowercase()))
+        } else {
+            Err("must be a type like application/json or image/*".to_owned())
+        }
+    }
+
+    /// As written, in lower case.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn matches(&self, given: &str) -> bool {
+        let given = given.split(';').next().unwrap_or_default().trim();
+        match self.0.strip_suffix('*') {
+            Some("*/") => !given.is_empty(),
+            Some(kind) => given.get(..kind.len()).is_some_and(|start| start.eq_ignore_ascii_case(kind)),
+            None => given.eq_ignore_ascii_case(&self.0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::{HeaderMap, HeaderValue, Method};
+
+    use super::*;
+    use crate::exchange::{Origin, Scheme};
+
+    fn request(ip: &str, content_type: Option<&'static str>, body: &'static str) -> Request {
+        let mut headers = HeaderMap::new();
+        if let Some(content_type) = content_type {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        }
+        let origin = Origin {
+            ip: ip.parse().expect("an address"),
+            scheme: Scheme::Https,
+            host: "a".to_owned(),
+            version: "1.1",
+            id: "1".to_owned(),
+            seed: 1,
+            deadline: None,
+        };
+        let body = if body.is_empty() { Body::Empty } else { Body::Full(Bytes::from_static(body.as_bytes())) };
+        Request { method: Method::POST, path: "/".to_owned(), query: None, headers, body, origin }
+    }
+
+    fn screen(allow: &[&str], deny: &[&str], types: &[&str]) -> Screen {
+        let networks = |list: &[&str]| list.iter().map(|text| text.parse().expect("a network")).collect();
+        let types = types.iter().map(|text| MediaRange::parse(text).expect("a type")).collect();
+        Screen::new(networks(allow), networks(deny), 10, types)
+    }
+
+    #[test]
+    fn a_denied_address_is_refused_though_it_is_allowed_too() {
+        let screen = screen(&["10.0.0.0/8"], &["10.1.0.0/16"], &[]);
+        assert!(screen.check(&request("10.2.3.4", None, "")).is_ok());
+        for ip in ["10.1.3.4", "192.0.2.1", "::ffff:10.1.3.4"] {
+            assert!(matches!(screen.check(&request(ip, None, "")), Err(Refusal::AddressDenied { .. })), "{ip}");
+        }
+        assert!(
+            screen.check(&request("::ffff:10.2.3.4", None, "")).is_ok(),
+            "an IPv4 address in IPv6 clothes is the IPv4 one"
+        );
+    }
+
+    #[test]
+    fn a_body_over_the_limit_is_refused_by_what_is_known_before_reading() {
+        let screen = screen(&[], &[], &[]);
+        assert!(screen.check(&request("::1", None, "0123456789")).is_ok());
+        assert!(matches!(screen.check(&request("::1", None, "0123456789a")), Err(Refusal::BodyTooLarge { limit: 10 })));
+    }
+
+    #[test]
+    fn content_types_are_compared_without_parameters_and_only_where_there_is_a_body() {
+        let screen = screen(&[], &[], &["application/json", "image/*"]);
+        for given in ["application/json", "Application/JSON; charset=utf-8", "image/png"] {
+            assert!(screen.check(&request("::1", Some(given), "x")).is_ok(), "{given}");
+        }
+        for given in [Some("text/plain"), Some("application/jsonp"), Some("image"), None] {
+            let refused = screen.check(&request("::1", given, "x"));
+            assert!(matches!(refused, Err(Refusal::ContentTypeRefused { .. })), "{given:?}");
+        }
+        assert!(screen.check(&request("::1", None, "")).is_ok());
+    }
+
+    #[test]
+    fn what_is_no_media_type_is_refused() {
+        for text in ["json", "a/b/c", "*/json", "", "a/"] {
+            assert!(MediaRange::parse(text).is_err(), "{text}");
+        }
+    }
+}

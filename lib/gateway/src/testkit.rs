@@ -1,0 +1,91 @@
+//! What the tests of several modules share.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+
+use crate::auth::Auth;
+use crate::clock::Timestamp;
+use crate::exchange::{Body, Origin, Request, Scheme};
+use crate::expression::{Expression, Params, Place, Scope, Template};
+use crate::forward::{Protocol, Target};
+use crate::gateway::Asked;
+
+/// A request as `METHOD /path?query`.
+pub(crate) fn request(line: &str) -> Request {
+    let (method, target) = line.split_once(' ').expect("METHOD TARGET");
+    let (path, query) = match target.split_once('?') {
+        Some((path, query)) => (path, Some(query.to_owned())),
+        None => (target, None),
+    };
+    let origin = Origin {
+        ip: IpAddr::from([192, 0, 2, 1]),
+        scheme: Scheme::Https,
+        host: "api.example.com".to_owned(),
+        version: "1.1",
+        id: "id-1".to_owned(),
+        seed: 7,
+        deadline: None,
+    };
+    Request {
+        method: method.parse().expect("a method"),
+        path: path.to_owned(),
+        query,
+        headers: HeaderMap::new(),
+        body: Body::Empty,
+        origin,
+    }
+}
+
+/// A request that passed every check.
+pub(crate) fn asked(line: &str) -> Asked {
+    asked_with_params(line, &[])
+}
+
+/// The same with what its path captured.
+pub(crate) fn asked_with_params(line: &str, captured: &[(&str, &str)]) -> Asked {
+    let mut params = Params::default();
+    for (name, value) in captured {
+        params.push(Arc::from(*name), (*value).to_owned());
+    }
+    let request = request(line);
+    let path = request.path.clone();
+    Asked::new(request, path, params, Auth::Public.identify(), Timestamp::from_secs(1_000_000)).0
+}
+
+/// A template that names nothing captured.
+pub(crate) fn template(text: &str) -> Template {
+    template_of(text, &[])
+}
+
+/// A template of a path that captures these.
+pub(crate) fn template_of(text: &str, params: &[&str]) -> Template {
+    let params: Vec<Arc<str>> = params.iter().map(|name| Arc::from(*name)).collect();
+    let scope = Scope { place: Place::Request, params: &params, env: &BTreeMap::new() };
+    Template::compile(text, &scope).expect("a template")
+}
+
+/// An expression of a path that captures these.
+pub(crate) fn expression_of(text: &str, params: &[&str]) -> Expression {
+    let params: Vec<Arc<str>> = params.iter().map(|name| Arc::from(*name)).collect();
+    let scope = Scope { place: Place::Sticky, params: &params, env: &BTreeMap::new() };
+    Expression::compile(text, &scope).expect("an expression")
+}
+
+/// A target of this weight.
+pub(crate) fn target(weight: u32) -> Target {
+    Target {
+        key: Arc::from("k"),
+        host: "127.0.0.1".to_owned(),
+        port: 1,
+        tls: None,
+        protocol: Protocol::Http1,
+        connect_timeout: Duration::from_secs(1),
+        weight,
+        authority: "127.0.0.1:1".to_owned(),
+        base_path: String::new(),
+    }
+}
