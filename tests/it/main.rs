@@ -1,6 +1,17 @@
-//! What only shows over sockets: one test binary, one module an adapter.
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+//! What only shows over sockets and in processes: one test binary.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
+mod door;
+mod lambda;
 mod local_door;
+mod process;
+mod program;
+mod runtime_api;
 mod upstream;
 mod wire;

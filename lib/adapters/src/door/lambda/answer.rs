@@ -50,9 +50,13 @@ impl Source {
 ///
 /// # Errors
 /// The refusal to send instead: the content broke off, did not end in time, or the JSON would pass [`LIMIT`].
-pub(crate) async fn buffered(response: Response, source: &Source) -> Result<String, Refusal> {
-    let Response { status, headers, body } = response;
-    let text = is_text(&headers);
+pub(crate) async fn buffered(
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: Body,
+    source: &Source,
+) -> Result<String, Refusal> {
+    let text = is_text(headers);
     // Three bytes become four characters, so content that is certain to be encoded need not be read to the end.
     let most = if text { LIMIT } else { LIMIT / 4 * 3 } as u64;
     let too_large = Refusal::AnswerTooLarge { limit: LIMIT as u64 };
@@ -75,9 +79,9 @@ pub(crate) async fn buffered(response: Response, source: &Source) -> Result<Stri
         }
     };
     let json = match std::str::from_utf8(&body) {
-        Ok(body) if text || body.is_empty() => json(status, &headers, body, false),
+        Ok(body) if text || body.is_empty() => json(status, headers, body, false),
         _ if body.len() as u64 > most => return Err(too_large),
-        _ => json(status, &headers, &STANDARD.encode(&body), true),
+        _ => json(status, headers, &STANDARD.encode(&body), true),
     };
     if json.len() > LIMIT { Err(too_large) } else { Ok(json) }
 }

@@ -53,7 +53,7 @@ pub(crate) struct Incoming {
 /// [`NotHttp`] where its shape is not that of an HTTP request in payload format 2.0.
 pub(crate) fn read(event: &[u8], invocation: Invocation) -> Result<Incoming, NotHttp> {
     let event: Event<'_> = serde_json::from_slice(event).map_err(|fault| NotHttp {
-        why: if fault.is_data() { "a field has another type" } else { "it is not JSON" },
+        why: if fault.is_data() { "a field is not as it should be" } else { "it is not JSON" },
     })?;
     if event.version.as_deref() != Some("2.0") {
         return Err(NotHttp { why: "`version` is not 2.0" });
@@ -61,35 +61,19 @@ pub(crate) fn read(event: &[u8], invocation: Invocation) -> Result<Incoming, Not
     if event.route_arn.is_some() || event.identity_source.is_some() {
         return Err(NotHttp { why: "it asks an authorizer" });
     }
-    let Some(path) = event.raw_path else {
-        return Err(NotHttp { why: "there is no `rawPath`" });
-    };
+    let path = event.raw_path.ok_or(NotHttp { why: "there is no `rawPath`" })?;
     let context = event.request_context.ok_or(NotHttp { why: "there is no `requestContext`" })?;
     let http = context.http.ok_or(NotHttp { why: "there is no `requestContext.http`" })?;
-    let method = http
-        .method
-        .and_then(|method| Method::from_bytes(&method.0).ok())
-        .ok_or(NotHttp { why: "there is no method" })?;
+    let method = http.method.as_ref().and_then(|method| Method::from_bytes(&method.0).ok());
+    let method = method.ok_or(NotHttp { why: "there is no method" })?;
 
-    let mut refusal = None;
-    let path = match path.text() {
-        path if path.is_empty() => "/".to_owned(),
-        path if path.starts_with('/') || path == "*" => path,
-        path => {
-            refusal = Some(Refusal::BadPath { path: path.clone(), why: "it does not start with `/`" });
-            path
-        }
-    };
+    let (path, bad_path) = path_of(path);
+    let query = event.raw_query_string.map(Raw::text).filter(|query| !query.is_empty());
     let mut headers = event.headers.unwrap_or_default().0;
     put_cookies(&mut headers, event.cookies.as_deref().unwrap_or_default());
-    let body = match body(event.body, event.is_base64_encoded.unwrap_or(false)) {
-        Ok(body) => body,
-        Err(NotBase64) => {
-            refusal = refusal.or(Some(Refusal::BodyBroken));
-            Body::Empty
-        }
-    };
+    let (body, bad_body) = body(event.body, event.is_base64_encoded.unwrap_or(false));
     let domain = context.domain_name.map(Raw::text).unwrap_or_default();
+    let streams = domain == "localhost" || (domain.ends_with(".on.aws") && domain.contains(".lambda-url."));
     let id = match context.request_id.map(Raw::text) {
         Some(id) if !id.is_empty() => id,
         _ => invocation.id,
@@ -103,23 +87,33 @@ pub(crate) fn read(event: &[u8], invocation: Invocation) -> Result<Incoming, Not
         id,
         deadline: invocation.answer_by,
     };
-    let query = event.raw_query_string.map(Raw::text).filter(|query| !query.is_empty());
-    let streams = domain == "localhost" || (domain.ends_with(".on.aws") && domain.contains(".lambda-url."));
-    Ok(Incoming { request: Request { method, path, query, headers, body, origin }, refusal, streams })
+    let request = Request { method, path, query, headers, body, origin };
+    Ok(Incoming { request, refusal: bad_path.or(bad_body), streams })
 }
 
 /// The address where the event names none that can be read: no allow list has it.
 const UNKNOWN: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
-struct NotBase64;
+fn path_of(raw: Raw<'_>) -> (String, Option<Refusal>) {
+    let path = raw.text();
+    if path.is_empty() {
+        return ("/".to_owned(), None);
+    }
+    let refusal = (!path.starts_with('/') && path != "*")
+        .then(|| Refusal::BadPath { path: path.clone(), why: "it does not start with `/`" });
+    (path, refusal)
+}
 
-fn body(body: Option<Raw<'_>>, encoded: bool) -> Result<Body, NotBase64> {
+fn body(body: Option<Raw<'_>>, encoded: bool) -> (Body, Option<Refusal>) {
     let bytes = match body {
-        None => return Ok(Body::Empty),
-        Some(Raw(bytes)) if encoded => STANDARD.decode(bytes).map_err(|_| NotBase64)?,
+        None => return (Body::Empty, None),
+        Some(Raw(bytes)) if encoded => match STANDARD.decode(bytes) {
+            Ok(bytes) => bytes,
+            Err(_) => return (Body::Empty, Some(Refusal::BodyBroken)),
+        },
         Some(Raw(bytes)) => bytes.into_owned(),
     };
-    Ok(if bytes.is_empty() { Body::Empty } else { Body::Full(Bytes::from(bytes)) })
+    (if bytes.is_empty() { Body::Empty } else { Body::Full(Bytes::from(bytes)) }, None)
 }
 
 /// One `cookie` field of all cookies, as HTTP/1.1 sends them (RFC 6265 §5.4): the platform takes the field apart.

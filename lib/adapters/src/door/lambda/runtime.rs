@@ -145,15 +145,15 @@ fn instead(refusal: &Refusal, exchange: &mut Exchange, of: &HeaderMap) -> Respon
 
 async fn buffered(response: Response, exchange: &mut Exchange, answer_by: Option<Instant>) -> String {
     let source = Source { upstream: exchange.upstream.clone().unwrap_or_default(), answer_by };
-    let headers = response.headers.clone();
-    let refusal = match unpanicked(answer::buffered(response, &source)).await {
+    let Response { status, headers, body } = response;
+    let refusal = match unpanicked(answer::buffered(status, &headers, body, &source)).await {
         Ok(Ok(json)) => return json,
         Ok(Err(refusal)) => refusal,
         Err(Panicked) => panicked(),
     };
-    let response = instead(&refusal, exchange, &headers);
+    let Response { status, headers, body } = instead(&refusal, exchange, &headers);
     // A refusal's own content is in memory and small.
-    answer::buffered(response, &Source::default()).await.unwrap_or_default()
+    answer::buffered(status, &headers, body, &Source::default()).await.unwrap_or_default()
 }
 
 async fn stream(api: &mut Api, next: &Next, response: Response, exchange: &mut Exchange, time: Time) {

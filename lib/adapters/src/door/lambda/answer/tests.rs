@@ -33,6 +33,10 @@ fn response(headers: &[(&'static str, &[u8])], body: Body) -> Response {
     Response { status: StatusCode::OK, headers: map, body }
 }
 
+async fn buffered(response: Response, source: &Source) -> Result<String, Refusal> {
+    super::buffered(response.status, &response.headers, response.body, source).await
+}
+
 async fn answer(response: Response) -> Value {
     serde_json::from_str(&buffered(response, &Source::default()).await.unwrap()).unwrap()
 }

@@ -183,7 +183,7 @@ fn more_fields_than_a_map_can_hold_do_not_end_the_process() {
         event["headers"] =
             (0..40_000).map(|n| (format!("x-{n}"), Value::from("1"))).collect::<serde_json::Map<_, _>>().into();
     });
-    assert_eq!(outcome.unwrap_err().why, "a field has another type");
+    assert_eq!(outcome.unwrap_err().why, "a field is not as it should be");
 }
 
 #[test]
@@ -284,20 +284,23 @@ fn what_is_no_http_request_is_told_by_its_shape() {
         ("", "it is not JSON"),
         ("{", "it is not JSON"),
         ("nonsense", "it is not JSON"),
-        ("null", "a field has another type"),
-        ("[]", "a field has another type"),
-        ("42", "a field has another type"),
+        ("null", "a field is not as it should be"),
+        ("[]", "a field is not as it should be"),
+        ("42", "a field is not as it should be"),
         ("{}", "`version` is not 2.0"),
         (r#"{"version":"1.0","path":"/","httpMethod":"GET"}"#, "`version` is not 2.0"),
         (r#"{"Records":[{"eventSource":"aws:sqs","body":"x"}]}"#, "`version` is not 2.0"),
-        (r#"{"version":2.0,"rawPath":"/"}"#, "a field has another type"),
+        (r#"{"version":2.0,"rawPath":"/"}"#, "a field is not as it should be"),
         (r#"{"version":"2.0"}"#, "there is no `rawPath`"),
         (r#"{"version":"2.0","rawPath":"/"}"#, "there is no `requestContext`"),
         (r#"{"version":"2.0","rawPath":"/","requestContext":{}}"#, "there is no `requestContext.http`"),
         (r#"{"version":"2.0","rawPath":"/","requestContext":{"http":{}}}"#, "there is no method"),
         (r#"{"version":"2.0","rawPath":"/","requestContext":{"http":{"method":"G T"}}}"#, "there is no method"),
-        (r#"{"version":"2.0","rawPath":["/"],"requestContext":{"http":{"method":"GET"}}}"#, "a field has another type"),
-        (r#"{"version":"2.0","rawPath":"/","rawPath":"/","requestContext":{}}"#, "a field has another type"),
+        (
+            r#"{"version":"2.0","rawPath":["/"],"requestContext":{"http":{"method":"GET"}}}"#,
+            "a field is not as it should be",
+        ),
+        (r#"{"version":"2.0","rawPath":"/","rawPath":"/","requestContext":{}}"#, "a field is not as it should be"),
     ] {
         assert_eq!(read_text(event).map(|_| ()).unwrap_err().why, why, "{event}");
     }

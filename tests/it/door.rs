@@ -1,0 +1,95 @@
+//! The sample events: each `events/NAME.json` through the Lambda door, and the whole answer as `events/answers/NAME.json`.
+//!
+//! `UPDATE=1` writes the answers anew; they are reviewed like any other text.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use tollgate::clock::{Clock, SystemClock};
+use tollgate::exchange::{After, Exchange, Request, Response, Served};
+use tollgate_adapters::door::lambda::invoke_with;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../events")
+}
+
+/// The names of the JSON files in a folder, without their endings.
+fn names(folder: &Path) -> BTreeSet<String> {
+    let Ok(files) = std::fs::read_dir(folder) else { return BTreeSet::new() };
+    files
+        .map(|file| file.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "json"))
+        .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
+        .collect()
+}
+
+fn read(path: &Path) -> Value {
+    let text = std::fs::read_to_string(path).unwrap_or_else(|fault| panic!("{}: {fault}", path.display()));
+    serde_json::from_str(&text).unwrap_or_else(|fault| panic!("{}: {fault}", path.display()))
+}
+
+/// Sends every event of `folder` through `invoke` and tells all that differs from its answer: the texts, between rules.
+pub(crate) async fn differences(folder: &Path, update: bool, invoke: impl AsyncFn(&[u8]) -> String) -> Vec<String> {
+    let (events, answers) = (names(folder), folder.join("answers"));
+    let mut differences = Vec::new();
+    for name in &events {
+        let event = std::fs::read(folder.join(format!("{name}.json"))).unwrap();
+        let got: Value = serde_json::from_str(&invoke(&event).await).unwrap();
+        let got = serde_json::to_string_pretty(&got).unwrap() + "\n";
+        let path = answers.join(format!("{name}.json"));
+        if update {
+            std::fs::create_dir_all(&answers).unwrap();
+            std::fs::write(path, got).unwrap();
+            continue;
+        }
+        let expected = std::fs::read_to_string(path).unwrap_or_else(|fault| format!("{fault}\n"));
+        if got != expected {
+            differences.push(format!("{name}\n--- expected\n{expected}--- got\n{got}---"));
+        }
+    }
+    differences.extend(names(&answers).difference(&events).map(|name| format!("{name}: an answer without an event")));
+    differences
+}
+
+async fn accept(request: Request) -> Served {
+    let exchange = Exchange::open(&request, SystemClock.now());
+    Served { response: Response::empty(http::StatusCode::NO_CONTENT), exchange, after: After::default() }
+}
+
+#[tokio::test]
+async fn every_sample_event_is_a_function_urls() {
+    let events = names(&folder());
+    assert!(events.len() >= 20, "{events:?}");
+    let mut ids = BTreeSet::new();
+    for name in events {
+        let path = folder().join(format!("{name}.json"));
+        let event = read(&path);
+        let context = &event["requestContext"];
+        assert_eq!((&event["routeKey"], &context["stage"]), (&"$default".into(), &"$default".into()), "{name}");
+        assert_eq!((&event["rawPath"], &event["headers"]["host"]), (&context["http"]["path"], &context["domainName"]));
+        assert!(ids.insert(context["requestId"].as_str().unwrap().to_owned()), "{name} has another event's id");
+        let (answer, _) = invoke_with(accept, &std::fs::read(&path).unwrap()).await.unwrap();
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        assert_eq!(answer["statusCode"], if name == "bad-base64" { 400 } else { 204 }, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_differs_is_told_with_both_texts_and_an_answer_without_an_event_too() {
+    let folder = tempfile::tempdir().unwrap();
+    for (file, text) in [("same.json", "{}"), ("other.json", "{}"), ("new.json", "{}")] {
+        std::fs::write(folder.path().join(file), text).unwrap();
+    }
+    let answer = |text: &'static str| async move |_: &[u8]| text.to_owned();
+    assert!(differences(folder.path(), true, answer(r#"{"statusCode":200}"#)).await.is_empty());
+    let answers = folder.path().join("answers");
+    std::fs::write(answers.join("other.json"), "{}\n").unwrap();
+    std::fs::remove_file(answers.join("new.json")).unwrap();
+    std::fs::write(answers.join("gone.json"), "{}\n").unwrap();
+    let differences = differences(folder.path(), false, answer(r#"{"statusCode":200}"#)).await;
+    assert_eq!(differences.len(), 3);
+    assert!(differences[0].starts_with("new\n--- expected\n"));
+    assert_eq!(differences[1], "other\n--- expected\n{}\n--- got\n{\n  \"statusCode\": 200\n}\n---");
+    assert_eq!(differences[2], "gone: an answer without an event");
+}
