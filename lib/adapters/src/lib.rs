@@ -1,0 +1,3 @@
+//! The outside world: doors, the shared table on DynamoDB, upstreams.
+
+pub mod table;

@@ -1,0 +1,131 @@
+//! DynamoDB's errors as the port's meanings.
+
+use std::collections::HashMap;
+use std::error::Error;
+
+use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::operation::batch_get_item::BatchGetItemError;
+use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
+use aws_sdk_dynamodb::operation::get_item::GetItemError;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::error::ConditionalCheckFailedException;
+use tollgate::table::{TableError, ThrottleReason};
+
+use super::render::item;
+
+/// An operation's error, which may be that a condition failed.
+pub(super) trait Conditional: ProvideErrorMetadata + Error + Send + Sync + 'static {
+    /// The failed condition.
+    fn refusal(self) -> Result<ConditionalCheckFailedException, Self>
+    where
+        Self: Sized;
+}
+
+macro_rules! conditional {
+    ($($error:ident),+) => {
+        $(impl Conditional for $error {
+            #[expect(clippy::wildcard_enum_match_arm, reason = "the SDK's enum may grow")]
+            fn refusal(self) -> Result<ConditionalCheckFailedException, Self> {
+                match self {
+                    Self::ConditionalCheckFailedException(refusal) => Ok(refusal),
+                    other => Err(other),
+                }
+            }
+        })+
+    };
+}
+
+conditional!(PutItemError, UpdateItemError, DeleteItemError);
+
+impl Conditional for GetItemError {
+    fn refusal(self) -> Result<ConditionalCheckFailedException, Self> {
+        Err(self)
+    }
+}
+
+impl Conditional for BatchGetItemError {
+    fn refusal(self) -> Result<ConditionalCheckFailedException, Self> {
+        Err(self)
+    }
+}
+
+/// What an error means.
+pub(super) fn error<E: Conditional>(error: SdkError<E>) -> TableError {
+    let maybe_done = may_have_been_done(&error);
+    let body = error.raw_response().and_then(|response| response.body().bytes()).map(<[u8]>::to_vec);
+    let service = match error {
+        SdkError::ServiceError(service) => service.into_err(),
+        SdkError::ConstructionFailure(_)
+        | SdkError::TimeoutError(_)
+        | SdkError::DispatchFailure(_)
+        | SdkError::ResponseError(_) => return unavailable(maybe_done, error),
+        _ => return unavailable(maybe_done, error),
+    };
+    let other = match service.refusal() {
+        Ok(refusal) => return refused(refusal.item),
+        Err(other) => other,
+    };
+    match other.code() {
+        Some("ValidationException" | "SerializationException" | "ItemCollectionSizeLimitExceededException") => {
+            TableError::invalid(other.message().unwrap_or("not said why"))
+        }
+        Some("ProvisionedThroughputExceededException" | "ThrottlingException") => {
+            TableError::Throttled { reason: reason(&body.unwrap_or_default()) }
+        }
+        Some("RequestLimitExceeded") => TableError::Throttled { reason: ThrottleReason::Account },
+        _ => unavailable(maybe_done, other),
+    }
+}
+
+fn refused(old: Option<HashMap<String, AttributeValue>>) -> TableError {
+    match old.map(item).transpose() {
+        Ok(old) => TableError::Refused { old },
+        Err(odd) => odd,
+    }
+}
+
+/// The reason as `ThrottlingReasons` has it: `TableWriteKeyRangeThroughputExceeded` and the like.
+fn reason(body: &[u8]) -> ThrottleReason {
+    let says = |word: &str| body.windows(word.len()).any(|part| part == word.as_bytes());
+    if says("KeyRangeThroughputExceeded") {
+        ThrottleReason::KeyRange
+    } else if says("AccountLimitExceeded") {
+        ThrottleReason::Account
+    } else if says("MaxOnDemandThroughputExceeded") || says("ProvisionedThroughputExceeded\"") {
+        ThrottleReason::Table
+    } else {
+        ThrottleReason::Unknown
+    }
+}
+
+/// Only what never left, or was answered with the caller's fault, certainly was not done.
+fn may_have_been_done<E>(error: &SdkError<E>) -> bool {
+    match error {
+        SdkError::ConstructionFailure(_) => false,
+        SdkError::ServiceError(service) => service.raw().status().is_server_error(),
+        SdkError::DispatchFailure(failure) => !failure.as_connector_error().is_some_and(|error| never_left(error)),
+        _ => true,
+    }
+}
+
+fn never_left(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let sent = error.downcast_ref::<hyper_util::client::legacy::Error>();
+        if sent.is_some_and(hyper_util::client::legacy::Error::is_connect) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+fn unavailable(maybe_done: bool, error: impl Error + Send + Sync + 'static) -> TableError {
+    TableError::Unavailable {
+        maybe_done,
+        detail: DisplayErrorContext(&error).to_string(),
+        source: Some(Box::new(error)),
+    }
+}
