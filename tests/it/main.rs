@@ -8,10 +8,12 @@
 )]
 
 mod door;
+mod dynamo;
 mod lambda;
 mod local_door;
 mod process;
 mod program;
 mod runtime_api;
+mod table;
 mod upstream;
 mod wire;
