@@ -6,6 +6,9 @@
 //! asked; limits come after identification, since they are the caller's. A stage returns what it proved (`Caller`), so
 //! that stages in another order do not compile.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
