@@ -15,5 +15,6 @@ mod process;
 mod program;
 mod runtime_api;
 mod table;
+mod tidy;
 mod upstream;
 mod wire;
