@@ -150,8 +150,12 @@ fn the_core_knows_no_aws_no_http_client_and_no_lambda() {
     assert!(found.contains_key("http") && found.contains_key("cel"), "the tree was read");
     for name in found.keys() {
         let foreign = name.starts_with("aws-") && name != "aws-lc-rs" && name != "aws-lc-sys";
-        let named = ["reqwest", "hyper", "hyper-util", "h2", "rustls", "lambda_http", "lambda_runtime", "ureq", "isahc"];
-        assert!(!foreign && !named.contains(&name.as_str()) && !name.starts_with("lambda"), "the core depends on {name}");
+        let named =
+            ["reqwest", "hyper", "hyper-util", "h2", "rustls", "lambda_http", "lambda_runtime", "ureq", "isahc"];
+        assert!(
+            !foreign && !named.contains(&name.as_str()) && !name.starts_with("lambda"),
+            "the core depends on {name}"
+        );
     }
 }
 
@@ -165,7 +169,11 @@ fn one_crypto_provider_one_rustls_one_hyper_and_one_http_are_built() {
             assert!(!found.contains_key(foreign), "{package} builds {foreign}");
         }
         for single in ["rustls", "hyper", "http", "h2", "tokio", "aws-lc-rs"] {
-            assert!(found.get(single).is_none_or(|versions| versions.len() == 1), "{package}: {single} {:?}", found[single]);
+            assert!(
+                found.get(single).is_none_or(|versions| versions.len() == 1),
+                "{package}: {single} {:?}",
+                found[single]
+            );
         }
     }
 }

@@ -114,7 +114,8 @@ impl<'a> Sending<'a> {
             Sent::Fault(UpstreamFault { kind: FaultKind::Protocol | FaultKind::RequestBody(_), .. }) => return None,
         };
         let made = attempts - u32::from(resent);
-        let pause = self.backend.retry.pause(self.method, &self.asked.headers, attempt, made, self.asked.origin.seed)?;
+        let pause =
+            self.backend.retry.pause(self.method, &self.asked.headers, attempt, made, self.asked.origin.seed)?;
         let fits = self.until.is_none_or(|until| Instant::now() + pause < until);
         (fits && self.backend.budget.spend(self.world.clock.now())).then_some(pause)
     }
