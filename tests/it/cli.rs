@@ -214,10 +214,8 @@ async fn two_processes_on_one_dynamodb_share_a_limit_exactly() {
         "version: 1\nlimits: {daily: {rate: 40/day, by: request.ip}}\nroutes:\n  - {name: a, auth: none, match: {path: /}, limits: daily, to: {respond: {body: ok}}}\n",
     );
     // Both make the tables where they are missing: one of them loses the race.
-    let (one, two) = tokio::join!(
-        Dev::start(&config, &["--quiet", "--state", &state]),
-        Dev::start(&config, &["--quiet", "--state", &state])
-    );
+    let more = ["--quiet", "--state", &state];
+    let (one, two) = tokio::join!(Dev::start(&config, &more), Dev::start(&config, &more));
     let ports = Arc::new([one.port, two.port]);
     let mut asked = tokio::task::JoinSet::new();
     for turn in 0..8 {
