@@ -123,9 +123,11 @@ impl<'a> Facts<'a> {
 pub(super) fn field<'a>(fields: &'a HeaderMap, name: &str) -> Option<Cow<'a, str>> {
     let mut values = fields.get_all(name).iter();
     let first = String::from_utf8_lossy(values.next()?.as_bytes());
-    Some(values.fold(first, |joined, value| {
-        Cow::Owned(format!("{joined}, {}", String::from_utf8_lossy(value.as_bytes())))
-    }))
+    Some(
+        values.fold(first, |joined, value| {
+            Cow::Owned(format!("{joined}, {}", String::from_utf8_lossy(value.as_bytes())))
+        }),
+    )
 }
 
 fn form_decoded(text: &str) -> Cow<'_, str> {
