@@ -168,6 +168,10 @@ impl Redirect {
         if let Some(port) = port {
             location.push_str(&format!(":{port}"));
         }
+        // What follows the authority without a slash would be more of it: `example.com` and `.evil.net`.
+        if !path.starts_with('/') {
+            location.push('/');
+        }
         location.push_str(&path);
         if let Some(query) = facts.query {
             location.push('?');
@@ -225,6 +229,12 @@ mod tests {
         assert_eq!(location(&redirect, "GET /older", Scheme::Https, "x.example"), "https://x.example/new/older");
         redirect.path = RedirectPath::Whole(template("/all"));
         assert_eq!(location(&redirect, "GET /old/a", Scheme::Https, "x.example"), "https://x.example/all");
+        redirect.path = RedirectPath::Whole(template("${request.query.to}"));
+        for (to, path) in [(".evil.net", "/.evil.net"), ("@evil.net", "/@evil.net"), ("//evil.net", "/%2F%2Fevil.net")]
+        {
+            let found = location(&redirect, &format!("GET /old?to={to}"), Scheme::Https, "x.example");
+            assert_eq!(found, format!("https://x.example{path}?to={to}"));
+        }
     }
 
     #[test]

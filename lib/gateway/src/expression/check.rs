@@ -1,11 +1,14 @@
 //! The walk over an expression's tree that `cel` leaves to us: unknown variables, fields, captures, functions, wrong
-//! arity, bad regexes. Values under `env` are folded in on the way.
+//! arity, bad regexes. On the way, values under `env` are folded in, and each access becomes a name of ours
+//! ([`super::slot`]), so that nothing unchecked is left to be asked of a request.
 
-#![expect(clippy::wildcard_enum_match_arm, reason = "a tree has nodes of many kinds; most are of no interest here")]
+use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue, SelectExpr, operators};
 
-use cel::common::ast::{EntryExpr, Expr, IdedExpr, LiteralValue, operators};
-
-use super::{Place, Scope, literal, regexes};
+use super::fields::{self, Field};
+use super::functions;
+use super::parse::HAS;
+use super::slot::{Access, Slot, Slots};
+use super::{Place, Scope, regexes};
 
 /// One problem, at a node.
 #[derive(Debug)]
@@ -14,20 +17,27 @@ pub(super) struct Found {
     pub(super) message: String,
 }
 
-/// Checks a tree and folds `env` in.
-pub(super) fn walk(tree: &mut IdedExpr, scope: &Scope<'_>) -> Vec<Found> {
-    let mut walk = Walk { scope, found: Vec::new(), locals: Vec::new(), loops: 0, nodes: 0 };
+/// Checks a tree and makes it ready to be evaluated.
+pub(super) fn walk(tree: &mut IdedExpr, scope: &Scope<'_>) -> Result<Slots, Vec<Found>> {
+    let mut walk = Walk { scope, slots: Slots::default(), found: Vec::new(), locals: Vec::new(), loops: 0, depth: 0 };
     walk.visit(tree);
-    walk.found
+    if let Expr::Ident(name) = &tree.expr
+        && let Some(Slot::Whole(_)) = walk.slots.get(name)
+    {
+        let message = format!("`{name}` is no single value");
+        walk.problem(tree.id, message);
+    }
+    if walk.found.is_empty() { Ok(walk.slots) } else { Err(walk.found) }
 }
 
 struct Walk<'a> {
     scope: &'a Scope<'a>,
+    slots: Slots,
     found: Vec<Found>,
-    /// Variables of the comprehensions around.
+    /// Variables of the loops around.
     locals: Vec<String>,
     loops: usize,
-    nodes: usize,
+    depth: usize,
 }
 
 impl Walk<'_> {
@@ -36,31 +46,24 @@ impl Walk<'_> {
     }
 
     fn visit(&mut self, node: &mut IdedExpr) {
-        self.nodes += 1;
-        if self.nodes == MOST_NODES {
-            self.problem(node.id, format!("an expression must not have more than {MOST_NODES} parts"));
-        }
-        if self.nodes >= MOST_NODES || self.folds(node) || self.variable(node) {
+        if self.depth == DEEPEST {
+            if !self.found.iter().any(|found| found.message == TOO_DEEP) {
+                self.problem(node.id, TOO_DEEP);
+            }
             return;
         }
+        self.depth += 1;
+        if !self.access(node) && !self.has(node) && !self.is_in(node) {
+            self.parts(node);
+        }
+        self.depth -= 1;
+    }
+
+    fn parts(&mut self, node: &mut IdedExpr) {
         let id = node.id;
         match &mut node.expr {
-            Expr::Ident(name) => {
-                let name = name.clone();
-                self.root(id, &name);
-            }
             Expr::Select(select) => self.visit(&mut select.operand),
-            Expr::Call(call) => {
-                let (name, target, args) = (call.func_name.clone(), call.target.is_some(), call.args.len());
-                self.function(id, &name, target, args);
-                if name == "matches" {
-                    let pattern = call.args.last().and_then(|pattern| literal(&pattern.expr)).map(str::to_owned);
-                    self.pattern(id, pattern.as_deref());
-                }
-                for part in call.target.iter_mut().map(|target| &mut **target).chain(&mut call.args) {
-                    self.visit(part);
-                }
-            }
+            Expr::Call(call) => self.call(id, call),
             Expr::List(list) => list.elements.iter_mut().for_each(|element| self.visit(element)),
             Expr::Map(map) => {
                 for entry in &mut map.entries {
@@ -71,12 +74,21 @@ impl Walk<'_> {
                 }
             }
             Expr::Comprehension(loops) => {
+                self.visit(&mut loops.iter_range);
+                self.range(&loops.iter_range);
                 self.loops += 1;
                 if self.loops > DEEPEST_LOOPS {
-                    self.problem(id, format!("loops must not stand in more than {DEEPEST_LOOPS} deep"));
+                    self.problem(id, format!("loops must not stand more than {DEEPEST_LOOPS} deep in one another"));
                 }
-                self.visit(&mut loops.iter_range);
                 let names = [Some(&loops.iter_var), loops.iter_var2.as_ref(), Some(&loops.accu_var)];
+                for name in names.into_iter().flatten() {
+                    if fields::ROOTS.contains(&name.as_str()) {
+                        self.problem(
+                            id,
+                            format!("a loop's variable must not be called `{name}`, which is one already"),
+                        );
+                    }
+                }
                 let before = self.locals.len();
                 self.locals.extend(names.into_iter().flatten().cloned());
                 for part in [&mut loops.accu_init, &mut loops.loop_cond, &mut loops.loop_step, &mut loops.result] {
@@ -86,209 +98,229 @@ impl Walk<'_> {
                 self.loops -= 1;
             }
             Expr::Struct(_) => self.problem(id, "messages cannot be made here"),
-            Expr::Literal(_) | Expr::Unspecified => {}
+            Expr::Ident(_) | Expr::Literal(_) | Expr::Unspecified => {}
         }
     }
 
-    /// `env.NAME` becomes its value.
-    fn folds(&mut self, node: &mut IdedExpr) -> bool {
-        let id = node.id;
-        let name = match &node.expr {
-            Expr::Select(select) if is_ident(&select.operand, "env") => select.field.clone(),
-            Expr::Call(call) if call.func_name == operators::INDEX => match call.args.as_slice() {
-                [of, key] if is_ident(of, "env") => match literal(&key.expr) {
-                    Some(name) => name.to_owned(),
-                    None => {
-                        self.problem(id, "the name under `env` must be written out");
-                        return true;
-                    }
-                },
-                _ => return false,
-            },
-            _ => return false,
-        };
-        match self.scope.env.get(&name) {
-            Some(value) => node.expr = Expr::Literal(LiteralValue::String(value.clone().into())),
-            None => {
-                let known = list(self.scope.env.keys().map(String::as_str), "nothing stands under `expose_env`");
-                self.problem(id, format!("unknown variable `env.{name}`: {known}"));
-            }
+    fn call(&mut self, id: u64, call: &mut CallExpr) {
+        if let Some(message) = functions::wrong(&call.func_name, call.target.is_some(), call.args.len()) {
+            self.problem(id, message);
         }
-        true
-    }
-
-    /// A field or a key of one of the variables; `true` where that was judged.
-    fn variable(&mut self, node: &mut IdedExpr) -> bool {
-        let id = node.id;
-        let (root_id, root, name) = match &node.expr {
-            Expr::Select(select) => match &select.operand.expr {
-                Expr::Ident(root) if !self.locals.contains(root) => {
-                    (select.operand.id, root.clone(), select.field.clone())
-                }
-                Expr::Select(inner) => {
-                    let Expr::Ident(root) = &inner.operand.expr else { return false };
-                    let (root, map, key) = (root.clone(), inner.field.clone(), select.field.clone());
-                    self.key(id, &root, &map, &key);
-                    return false;
-                }
-                _ => return false,
-            },
-            Expr::Call(call) if call.func_name == operators::INDEX => match call.args.as_slice() {
-                [of, key] => {
-                    let Some(key) = literal(&key.expr) else { return false };
-                    match &of.expr {
-                        Expr::Ident(root) if root == "params" => (of.id, root.clone(), key.to_owned()),
-                        Expr::Select(inner) => {
-                            let Expr::Ident(root) = &inner.operand.expr else { return false };
-                            let (root, map, key) = (root.clone(), inner.field.clone(), key.to_owned());
-                            self.key(id, &root, &map, &key);
-                            return false;
-                        }
-                        _ => return false,
-                    }
-                }
-                _ => return false,
-            },
-            Expr::Call(call) if call.func_name == operators::IN => {
-                if let [key, of] = call.args.as_slice()
-                    && let Some(key) = literal(&key.expr)
-                    && let Expr::Select(inner) = &of.expr
-                    && let Expr::Ident(root) = &inner.operand.expr
-                {
-                    let (root, map, key) = (root.clone(), inner.field.clone(), key.to_owned());
-                    self.key(id, &root, &map, &key);
-                }
-                return false;
-            }
-            _ => return false,
-        };
-        if self.root(root_id, &root) {
-            self.field(id, &root, &name);
-        }
-        true
-    }
-
-    /// Header names are lower case in expressions.
-    fn key(&mut self, id: u64, root: &str, map: &str, key: &str) {
-        if map == "headers" && matches!(root, "request" | "response") && key.bytes().any(|b| b.is_ascii_uppercase()) {
-            let lower = key.to_ascii_lowercase();
-            self.problem(id, format!("the keys of `headers` are lower case: write '{lower}'"));
-        }
-    }
-
-    /// Whether a variable may be named here.
-    fn root(&mut self, id: u64, name: &str) -> bool {
-        if self.locals.iter().any(|local| local == name) {
-            return true;
-        }
-        let allowed = roots(self.scope.place);
-        if allowed.contains(&name) {
-            return true;
-        }
-        let message = match (name, self.scope.place) {
-            ("now" | "claims", _) => format!("`{name}` is not supported yet"),
-            ("caller", Place::Match) => "`caller` is not known yet where routes are matched".to_owned(),
-            ("response", _) => "`response` is not known here, only in templates of the answer".to_owned(),
-            (_, Place::EnvOnly) => "only `env` may stand here, since it must be the same for every request".to_owned(),
-            _ => format!("unknown variable `{name}`, there are {}", allowed.join(", ")),
-        };
-        self.problem(id, message);
-        false
-    }
-
-    fn field(&mut self, id: u64, root: &str, name: &str) {
-        let known: &[&str] = match root {
-            "request" => &["method", "path", "host", "id", "ip", "scheme", "headers", "query", "cookies"],
-            "caller" => &["id", "tenant", "plan", "scopes", "groups", "via"],
-            "response" => &["status", "headers"],
-            "route" => &["name"],
-            "params" => return self.param(id, name),
-            _ => return,
-        };
-        if name == "body" && matches!(root, "request" | "response") {
-            self.problem(id, format!("`{root}.body` is not supported yet"));
-        } else if !known.contains(&name) {
-            self.problem(id, format!("unknown field `{root}.{name}`, there are {}", known.join(", ")));
-        }
-    }
-
-    fn param(&mut self, id: u64, name: &str) {
-        let params = self.scope.params;
-        if self.scope.place != Place::LimitKey && !params.iter().any(|param| **param == *name) {
-            let known = list(params.iter().map(|param| &**param), "it captures nothing");
-            self.problem(id, format!("the path captures no `{name}`: {known}"));
-        }
-    }
-
-    fn function(&mut self, id: u64, name: &str, member: bool, args: usize) {
-        let operator = name.starts_with(['_', '@', '!', '-']);
-        if matches!(name, "_[?_]" | "_?._") {
-            return self.problem(id, "optional access is not supported, use has()");
-        }
-        if operator {
-            return;
-        }
-        let call = format!("{}{name}", if member { "." } else { "" });
-        let known: Vec<_> = FUNCTIONS.iter().filter(|(known, ..)| *known == name).collect();
-        if known.is_empty() {
-            let mut names: Vec<_> = FUNCTIONS.iter().map(|(name, ..)| *name).collect();
-            names.dedup();
-            self.problem(id, format!("unknown function `{call}`, there are {}", names.join(", ")));
-        } else if !known.iter().any(|(_, as_member, arity)| *as_member == member && *arity == args) {
-            let forms: Vec<_> = known.iter().map(|(name, member, arity)| form(name, *member, *arity)).collect();
-            self.problem(id, format!("`{call}` with {args} arguments, it is {}", forms.join(" or ")));
-        }
-    }
-
-    fn pattern(&mut self, id: u64, pattern: Option<&str>) {
-        if let Some(pattern) = pattern
-            && let Err(why) = regexes::keep(pattern)
+        if call.func_name == "matches"
+            && let Some(pattern) = call.args.last()
+            && let Some(text) = literal(&pattern.expr)
+            && let Err(why) = regexes::keep(text)
         {
-            self.problem(id, format!("'{pattern}' is no regex: {why}"));
+            self.problem(pattern.id, format!("'{text}' is no regex: {why}"));
         }
+        for part in call.target.iter_mut().map(|target| &mut **target).chain(&mut call.args) {
+            self.visit(part);
+        }
+    }
+
+    /// What a loop goes over.
+    fn range(&mut self, range: &IdedExpr) {
+        if let Expr::Ident(name) = &range.expr
+            && matches!(self.slots.get(name), Some(Slot::Text(_) | Slot::Status | Slot::Has(_)))
+        {
+            self.problem(range.id, format!("`{name}` is no list or map, so there is nothing to go through"));
+        }
+    }
+
+    /// `request.path`, `request.headers['x']`, `params.id`: an access to a variable; `true` where it was one.
+    fn access(&mut self, node: &mut IdedExpr) -> bool {
+        let Some(path) = Path::of(node, &self.locals) else { return false };
+        if path.root == "env" {
+            if let Some(value) = self.env(&path) {
+                node.expr = Expr::Literal(LiteralValue::String(value.into()));
+            }
+        } else if let Some(field) = self.field(&path) {
+            let name = path.name();
+            let slot = match field {
+                Field::Text(access) => Slot::Text(access),
+                Field::Status => Slot::Status,
+                Field::Whole(whole) => Slot::Whole(whole),
+            };
+            self.slots.add(&name, slot);
+            node.expr = Expr::Ident(name);
+        }
+        true
+    }
+
+    /// `has(…)`.
+    fn has(&mut self, node: &mut IdedExpr) -> bool {
+        let id = node.id;
+        let Expr::Call(call) = &node.expr else { return false };
+        let (HAS, None, [of]) = (call.func_name.as_str(), &call.target, call.args.as_slice()) else { return false };
+        if let Some(path) = Path::of(of, &self.locals) {
+            if path.steps.is_empty() {
+                self.problem(id, format!("has() is asked of a field, as in has({}.x)", path.root));
+            } else if let Some(expr) = self.presence(&path) {
+                node.expr = expr;
+            }
+            return true;
+        }
+        // On anything else it is the parser's own: a selection that only tests.
+        let Some((mut operand, field)) = selection(of) else {
+            self.problem(
+                id,
+                "has() takes a field or a key that is written out, as in has(request.headers['x-region'])",
+            );
+            return true;
+        };
+        self.visit(&mut operand);
+        node.expr = Expr::Select(SelectExpr { operand: Box::new(operand), field, test: true });
+        true
+    }
+
+    /// `'x' in request.headers`, which is `has(request.headers['x'])`.
+    fn is_in(&mut self, node: &mut IdedExpr) -> bool {
+        let Expr::Call(call) = &node.expr else { return false };
+        let (operators::IN, [key, of]) = (call.func_name.as_str(), call.args.as_slice()) else { return false };
+        let Some(name) = literal(&key.expr) else { return false };
+        let Some(mut path) = Path::of(of, &self.locals) else { return false };
+        let is_map = match (path.root, path.steps.as_slice()) {
+            ("params" | "env", []) => true,
+            (root, [map]) => fields::is_map(root, map.name),
+            _ => false,
+        };
+        if is_map {
+            path.steps.push(Step { name, id: key.id });
+            if let Some(expr) = self.presence(&path) {
+                node.expr = expr;
+            }
+        }
+        is_map
+    }
+
+    /// Whether there is such a value, as far as that can be known now.
+    fn presence(&mut self, path: &Path<'_>) -> Option<Expr> {
+        let yes = Expr::Literal(LiteralValue::Boolean(true.into()));
+        if path.root == "env" {
+            return self.env(path).map(|_| yes);
+        }
+        match self.field(path)? {
+            Field::Text(access) => {
+                let name = format!("has({})", path.name());
+                self.slots.add(&name, Slot::Has(access));
+                Some(Expr::Ident(name))
+            }
+            Field::Status | Field::Whole(_) => Some(yes),
+        }
+    }
+
+    fn env(&mut self, path: &Path<'_>) -> Option<String> {
+        let known = self.scope.env;
+        match path.steps.as_slice() {
+            [] => self.problem(path.id, "a name under `env` must be written out, as in `env.NAME`"),
+            [step] => match known.get(step.name) {
+                Some(value) => return Some(value.clone()),
+                None => {
+                    let known = fields::list(known.keys().map(String::as_str), "nothing stands under `expose_env`");
+                    self.problem(step.id, format!("unknown variable `env.{}`: {known}", step.name));
+                }
+            },
+            [name, step, ..] => {
+                self.problem(step.id, format!("`env.{}` is a text and has no `{}`", name.name, step.name))
+            }
+        }
+        None
+    }
+
+    fn field(&mut self, path: &Path<'_>) -> Option<Field> {
+        let names: Vec<_> = path.steps.iter().map(|step| step.name).collect();
+        let found = fields::root(path.root, self.scope.place)
+            .map_err(|message| (0, message))
+            .and_then(|()| fields::find(path.root, &names).map_err(|(at, message)| (at + 1, message)));
+        let found = match found {
+            // Of a limit's key the routes that share it are not known here.
+            Ok(Field::Text(Access::Param(name))) if self.scope.place != Place::LimitKey => {
+                let known = self.scope.params;
+                if known.iter().any(|param| **param == *name) {
+                    Ok(Field::Text(Access::Param(name)))
+                } else {
+                    let known = fields::list(known.iter().map(|param| &**param), "it captures nothing");
+                    Err((1, format!("the path captures no `{name}`: {known}")))
+                }
+            }
+            found => found,
+        };
+        found
+            .map_err(|(at, message)| {
+                let at = at.checked_sub(1).and_then(|at| path.steps.get(at)).map_or(path.id, |step| step.id);
+                self.problem(at, message);
+            })
+            .ok()
     }
 }
 
-fn roots(place: Place) -> &'static [&'static str] {
-    match place {
-        Place::Match => &["request", "params", "route", "env"],
-        Place::Allow | Place::LimitKey | Place::Sticky | Place::Cost | Place::Request => {
-            &["request", "params", "caller", "route", "env"]
+/// `a.b['c']`: a variable of the config's language and the steps from it.
+struct Path<'e> {
+    root: &'e str,
+    id: u64,
+    steps: Vec<Step<'e>>,
+}
+
+struct Step<'e> {
+    name: &'e str,
+    id: u64,
+}
+
+impl<'e> Path<'e> {
+    /// The path that a tree is, if it is one and begins at no local variable.
+    fn of(node: &'e IdedExpr, locals: &[String]) -> Option<Self> {
+        let mut steps = Vec::new();
+        let mut node = node;
+        loop {
+            if let Expr::Ident(name) = &node.expr {
+                steps.reverse();
+                return (!locals.contains(name)).then_some(Self { root: name, id: node.id, steps });
+            } else if let Expr::Select(select) = &node.expr {
+                steps.push(Step { name: &select.field, id: node.id });
+                node = &select.operand;
+            } else if let Some((of, key, name)) = index(node) {
+                steps.push(Step { name, id: key });
+                node = of;
+            } else {
+                return None;
+            }
         }
-        Place::Response => &["request", "params", "caller", "route", "response", "env"],
-        Place::EnvOnly => &[],
+    }
+
+    /// One text for all its spellings.
+    fn name(&self) -> String {
+        let mut name = self.root.to_owned();
+        for (index, step) in self.steps.iter().enumerate() {
+            match index {
+                0 if self.root != "params" => name.extend([".", step.name]),
+                _ => name.extend(["['", step.name, "']"]),
+            }
+        }
+        name
     }
 }
 
-fn is_ident(node: &IdedExpr, name: &str) -> bool {
-    matches!(&node.expr, Expr::Ident(ident) if ident == name)
+/// `x['key']` as `x`, the key's node and the key.
+fn index(node: &IdedExpr) -> Option<(&IdedExpr, u64, &str)> {
+    let Expr::Call(call) = &node.expr else { return None };
+    let (operators::INDEX, [of, key]) = (call.func_name.as_str(), call.args.as_slice()) else { return None };
+    Some((of, key.id, literal(&key.expr)?))
 }
 
-fn list<'a>(names: impl Iterator<Item = &'a str>, none: &str) -> String {
-    let names: Vec<_> = names.collect();
-    if names.is_empty() { none.to_owned() } else { format!("there is {}", names.join(", ")) }
+/// `x.key` or `x['key']` as `x` and the key.
+fn selection(node: &IdedExpr) -> Option<(IdedExpr, String)> {
+    if let Expr::Select(select) = &node.expr {
+        return Some(((*select.operand).clone(), select.field.clone()));
+    }
+    index(node).map(|(of, _, key)| (of.clone(), key.to_owned()))
 }
 
-fn form(name: &str, member: bool, arity: usize) -> String {
-    let args = vec!["_"; arity].join(", ");
-    if member { format!("x.{name}({args})") } else { format!("{name}({args})") }
+/// A literal's text.
+pub(super) fn literal(expr: &Expr) -> Option<&str> {
+    if let Expr::Literal(LiteralValue::String(text)) = expr { Some(text.inner()) } else { None }
 }
 
-/// The standard functions that are served: name, whether it is a method, arguments.
-const FUNCTIONS: &[(&str, bool, usize)] = &[
-    ("bool", false, 1),
-    ("bytes", false, 1),
-    ("contains", true, 1),
-    ("double", false, 1),
-    ("endsWith", true, 1),
-    ("int", false, 1),
-    ("matches", true, 1),
-    ("matches", false, 2),
-    ("size", false, 1),
-    ("size", true, 0),
-    ("startsWith", true, 1),
-    ("string", false, 1),
-    ("uint", false, 1),
-];
-const MOST_NODES: usize = 500;
+const TOO_DEEP: &str = "an expression must not be deeper than 32 parts in one another";
+/// `cel` recurses at each, and without optimisation takes some 40 KiB of stack for it.
+const DEEPEST: usize = 32;
 const DEEPEST_LOOPS: usize = 2;

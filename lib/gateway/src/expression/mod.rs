@@ -2,15 +2,15 @@
 //!
 //! `cel` parses and evaluates; what it does not check is checked here when the config is compiled ([`check`]): unknown
 //! variables, fields, functions, captures, wrong arity, bad regexes. Most expressions are one plain access
-//! (`params.id`, `request.headers['x']`): those are answered without the interpreter ([`access`]).
+//! (`params.id`, `request.headers['x']`): those are answered without the interpreter ([`slot`]).
 
-#![expect(clippy::wildcard_enum_match_arm, reason = "values and trees are of many kinds; most are of no interest here")]
-
-mod access;
-mod bind;
 mod check;
 mod facts;
+mod fields;
+mod functions;
+mod parse;
 mod regexes;
+mod slot;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -19,15 +19,17 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
-use cel::common::ast::{Expr, IdedExpr, LiteralValue, SourceInfo};
-use cel::parser::PrattParser;
-use cel::{Env, Value};
+use cel::common::ast::{Expr, IdedExpr};
+use cel::common::types::{CelBool, CelString};
+use cel::common::value::Val;
+use cel::{Context, Env, ExecutionError, Value};
 
 pub use facts::{AnswerFacts, Facts, Params};
 pub use template::Template;
 
-use access::Access;
-use bind::Uses;
+use check::literal;
+use parse::Places;
+use slot::{Access, Lookup, Slot, Slots};
 
 /// Where an expression stands, which decides the variables it may name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,48 +88,39 @@ pub struct Expression {
 #[derive(Debug)]
 enum Body {
     Access(Access),
-    Program(Box<Program>),
-}
-
-#[derive(Debug)]
-struct Program {
-    tree: IdedExpr,
-    uses: Uses,
+    Program { tree: IdedExpr, slots: Slots },
 }
 
 impl Expression {
     /// Compiles a text.
     ///
     /// # Errors
-    /// All that is wrong with it.
+    /// All that is wrong with it, in the order of the text.
     pub fn compile(text: &str, scope: &Scope<'_>) -> Result<Self, Vec<ExpressionProblem>> {
-        if text.len() > LONGEST {
-            return one(0, format!("an expression must not be longer than {LONGEST} characters"));
-        }
         if text.trim().is_empty() {
-            return one(0, "an expression must not be empty".to_owned());
+            return Err(vec![ExpressionProblem { offset: 0, message: "an expression must not be empty".to_owned() }]);
         }
-        let mut tree = match PrattParser::default().max_recursion_depth(DEEPEST).parse(text) {
-            Ok(tree) => tree,
-            Err(errors) => {
-                return Err(errors
-                    .errors
-                    .iter()
-                    .take(1)
-                    .map(|error| ExpressionProblem {
-                        offset: offset_of(text, error.pos),
-                        message: format!("not CEL: {}", error.msg.lines().next().unwrap_or_default()),
-                    })
-                    .collect());
-            }
+        let mut tree = parse::parse(text).map_err(|problem| vec![problem])?;
+        let slots = check::walk(&mut tree, scope).map_err(|found| {
+            let places = Places::of(text);
+            let placed =
+                |found: check::Found| ExpressionProblem { offset: places.offset(found.id), message: found.message };
+            let mut problems: Vec<_> = found.into_iter().map(placed).collect();
+            problems.sort_by_key(|problem| problem.offset);
+            problems
+        })?;
+        let access = if let Expr::Ident(name) = &tree.expr {
+            if let Some(Slot::Text(access)) = slots.get(name) { Some(access.clone()) } else { None }
+        } else {
+            literal(&tree.expr).map(|text| Access::Literal(text.to_owned()))
         };
-        let found = check::walk(&mut tree, scope);
-        if !found.is_empty() {
-            return Err(placed(text, scope, found));
-        }
-        let body = match Access::of(&tree.expr) {
+        let body = match access {
             Some(access) => Body::Access(access),
-            None => Body::Program(Box::new(Program { uses: Uses::of(&tree), tree })),
+            None => {
+                // Now, and not when the first request comes.
+                LazyLock::force(&ENV);
+                Body::Program { tree, slots }
+            }
         };
         Ok(Self { source: text.to_owned(), body })
     }
@@ -142,9 +135,15 @@ impl Expression {
     /// # Errors
     /// Where it fails, or is neither true nor false.
     pub fn truth(&self, facts: &Facts<'_>) -> Result<bool, ExpressionFailure> {
-        match self.value(facts)? {
-            Value::Bool(truth) => Ok(truth),
-            other => Err(ExpressionFailure(format!("{} is neither true nor false", other.type_of()))),
+        let neither = |what: &str| ExpressionFailure(format!("{what} is neither true nor false"));
+        match &self.body {
+            Body::Access(_) => Err(neither("text")),
+            Body::Program { tree, slots } => evaluate(tree, slots, facts, |value| {
+                value
+                    .downcast_ref::<CelBool>()
+                    .map(|truth| *truth.inner())
+                    .ok_or_else(|| neither(value.get_type().name()))
+            }),
         }
     }
 
@@ -156,23 +155,10 @@ impl Expression {
         self.text_of(facts).map(Cow::into_owned)
     }
 
-    fn text_of<'a>(&'a self, facts: &'a Facts<'a>) -> Result<Cow<'a, str>, ExpressionFailure> {
+    fn text_of<'a>(&'a self, facts: &Facts<'a>) -> Result<Cow<'a, str>, ExpressionFailure> {
         match &self.body {
-            Body::Access(access) => access.text(facts).ok_or_else(|| ExpressionFailure(format!("no {}", self.source))),
-            Body::Program(_) => text_of(self.value(facts)?).map(Cow::Owned),
-        }
-    }
-
-    fn value(&self, facts: &Facts<'_>) -> Result<Value, ExpressionFailure> {
-        match &self.body {
-            Body::Access(access) => access
-                .text(facts)
-                .map(|text| Value::String(Arc::new(text.into_owned())))
-                .ok_or_else(|| ExpressionFailure(format!("no {}", self.source))),
-            Body::Program(program) => {
-                let context = program.uses.context(facts, &ENV);
-                Value::resolve(&program.tree, &context).map_err(|error| ExpressionFailure(error.to_string()))
-            }
+            Body::Access(access) => access.text(facts).ok_or_else(|| none(&self.source)),
+            Body::Program { tree, slots } => evaluate(tree, slots, facts, text_of).map(Cow::Owned),
         }
     }
 
@@ -180,70 +166,47 @@ impl Expression {
     fn access(&self) -> Option<&Access> {
         match &self.body {
             Body::Access(access) => Some(access),
-            Body::Program(_) => None,
+            Body::Program { .. } => None,
         }
     }
 }
 
-fn text_of(value: Value) -> Result<String, ExpressionFailure> {
-    match value {
-        Value::String(text) => Ok(Arc::unwrap_or_clone(text)),
-        Value::Int(number) => Ok(number.to_string()),
-        Value::UInt(number) => Ok(number.to_string()),
-        Value::Float(number) => Ok(number.to_string()),
-        Value::Bool(truth) => Ok(truth.to_string()),
-        Value::Null => Ok(String::new()),
-        other => Err(ExpressionFailure(format!("{} is no text", other.type_of()))),
+fn evaluate<T>(
+    tree: &IdedExpr,
+    slots: &Slots,
+    facts: &Facts<'_>,
+    read: impl FnOnce(&dyn Val) -> Result<T, ExpressionFailure>,
+) -> Result<T, ExpressionFailure> {
+    let lookup = Lookup { slots, facts };
+    let mut context = Context::with_env(Arc::clone(&ENV));
+    for (name, value) in slots.wholes(facts) {
+        context.add_variable_as_val(name, value);
+    }
+    context.set_variable_resolver(&lookup);
+    match Value::resolve_val(tree, &context) {
+        Ok(value) => read(value.as_ref()),
+        Err(ExecutionError::UndeclaredReference(name)) => Err(none(&name)),
+        Err(error) => Err(ExpressionFailure(error.to_string())),
     }
 }
 
-/// The problems with their places. The quick parser keeps none, so the thorough one reads the text once more.
-fn placed(text: &str, scope: &Scope<'_>, found: Vec<check::Found>) -> Vec<ExpressionProblem> {
-    let thorough = ENV.compile(text).ok();
-    let (mut again, offsets) = match &thorough {
-        Some(program) => {
-            let mut tree = program.expression().clone();
-            (check::walk(&mut tree, scope), Some(program.source_info()))
-        }
-        None => (Vec::new(), None),
-    };
-    if again.len() != found.len() {
-        again = found;
+fn none(what: &str) -> ExpressionFailure {
+    ExpressionFailure(format!("there is no {what}"))
+}
+
+fn text_of(value: &dyn Val) -> Result<String, ExpressionFailure> {
+    if let Some(text) = value.downcast_ref::<CelString<'_>>() {
+        return Ok(text.inner().to_owned());
     }
-    let offset = |info: Option<&SourceInfo>, id| {
-        let chars = info.and_then(|info| info.offset_for(id)).map_or(0, |(start, _)| start as usize);
-        let at = text.char_indices().nth(chars).map_or(0, |(at, _)| at);
-        // A selection stands at its dot: the field is what is meant.
-        if text.get(at..).is_some_and(|rest| rest.starts_with('.')) { at + 1 } else { at }
-    };
-    again
-        .into_iter()
-        .map(|found| ExpressionProblem { offset: offset(offsets, found.id), message: found.message })
-        .collect()
-}
-
-fn one<T>(offset: usize, message: String) -> Result<T, Vec<ExpressionProblem>> {
-    Err(vec![ExpressionProblem { offset, message }])
-}
-
-/// From a parser's line and column to bytes.
-fn offset_of(text: &str, (line, column): (isize, isize)) -> usize {
-    let line = usize::try_from(line - 1).unwrap_or_default();
-    let column = usize::try_from(column - 1).unwrap_or_default();
-    let before: usize = text.split_inclusive('\n').take(line).map(str::len).sum();
-    (before + column).min(text.len())
-}
-
-/// A literal's text.
-fn literal(expr: &Expr) -> Option<&str> {
-    match expr {
-        Expr::Literal(LiteralValue::String(text)) => Some(text.inner()),
-        _ => None,
+    match Value::try_from(value) {
+        Ok(Value::Int(number)) => Ok(number.to_string()),
+        Ok(Value::UInt(number)) => Ok(number.to_string()),
+        Ok(Value::Float(number)) => Ok(number.to_string()),
+        Ok(Value::Bool(truth)) => Ok(truth.to_string()),
+        Ok(Value::Null) => Ok(String::new()),
+        Ok(_) | Err(_) => Err(ExpressionFailure(format!("{} is no text", value.get_type().name()))),
     }
 }
 
 /// The standard functions, and `matches` of our own.
 static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(regexes::with_matches(Env::stdlib())));
-
-const LONGEST: usize = 4096;
-const DEEPEST: u16 = 64;

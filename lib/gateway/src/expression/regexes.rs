@@ -22,34 +22,39 @@ pub(super) fn with_matches(mut env: Env) -> Env {
 /// # Errors
 /// What is wrong with it.
 pub(super) fn keep(pattern: &str) -> Result<(), String> {
-    let regex = build(pattern)?;
-    let mut kept = KEPT.write().unwrap_or_else(PoisonError::into_inner);
-    if kept.len() < MOST_KEPT {
-        kept.insert(pattern.to_owned(), regex);
+    let kept = KEPT.read().unwrap_or_else(PoisonError::into_inner).contains_key(pattern);
+    if !kept {
+        let regex = build(pattern, LARGEST)?;
+        let mut kept = KEPT.write().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() < MOST_KEPT {
+            kept.insert(pattern.to_owned(), regex);
+        }
     }
     Ok(())
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the form of a function of the interpreter")]
+#[expect(clippy::needless_pass_by_value, reason = "`cel` calls it so")]
 fn matches<'a, 'v>(args: Vec<CowVal<'a, 'v>>) -> Result<CowVal<'a, 'v>, ExecutionError> {
+    let failed = |why: &str| ExecutionError::function_error("matches", why);
     let [text, pattern] = args.as_slice() else {
         return Err(ExecutionError::invalid_argument_count(2, args.len()));
     };
-    let text_of = |value: &CowVal<'a, 'v>| value.downcast_ref::<CelString<'_>>().map(|text| text.inner().to_owned());
-    let (Some(text), Some(pattern)) = (text_of(text), text_of(pattern)) else {
-        return Err(ExecutionError::function_error("matches", "takes two texts"));
+    let texts = (text.downcast_ref::<CelString<'_>>(), pattern.downcast_ref::<CelString<'_>>());
+    let (Some(text), Some(pattern)) = (texts.0.map(CelString::inner), texts.1.map(CelString::inner)) else {
+        return Err(failed("takes two texts"));
     };
-    let kept = KEPT.read().unwrap_or_else(PoisonError::into_inner).get(&pattern).cloned();
+    let kept = KEPT.read().unwrap_or_else(PoisonError::into_inner).get(pattern).cloned();
     let regex = match kept {
         Some(regex) => regex,
-        None => build(&pattern).map_err(|error| ExecutionError::function_error("matches", error))?,
+        None if pattern.len() > LONGEST_GIVEN => return Err(failed("the pattern is too long")),
+        None => build(pattern, LARGEST_GIVEN).map_err(|error| failed(&error))?,
     };
-    Ok(CowVal::owned(CelBool::from(regex.is_match(&text))))
+    Ok(CowVal::owned(CelBool::from(regex.is_match(text))))
 }
 
-fn build(pattern: &str) -> Result<Arc<Regex>, String> {
+fn build(pattern: &str, largest: usize) -> Result<Arc<Regex>, String> {
     RegexBuilder::new(pattern)
-        .size_limit(LARGEST)
+        .size_limit(largest)
         .build()
         .map(Arc::new)
         .map_err(|error| error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned())
@@ -59,3 +64,6 @@ static KEPT: LazyLock<RwLock<HashMap<String, Arc<Regex>>>> = LazyLock::new(RwLoc
 /// Reloads of a config keep the patterns of the one before: so many, then new ones are compiled at each use.
 const MOST_KEPT: usize = 10_000;
 const LARGEST: usize = 1 << 20;
+/// Patterns that a request gives are compiled at each use, so they are to be small.
+const LARGEST_GIVEN: usize = 1 << 16;
+const LONGEST_GIVEN: usize = 256;

@@ -5,8 +5,9 @@ use std::borrow::Cow;
 use http::HeaderValue;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::access::Access;
-use super::{Expression, ExpressionProblem, Facts, Scope, one};
+use super::parse::closing;
+use super::slot::Access;
+use super::{Expression, ExpressionProblem, Facts, Scope};
 use crate::refusal::Refusal;
 
 /// A compiled text with `${…}`.
@@ -33,15 +34,18 @@ impl Template {
         let mut problems = Vec::new();
         let mut at = 0;
         while let Some(found) = text.get(at..).and_then(|rest| rest.find("${")).map(|found| at + found) {
-            plain.push_str(text.get(at..found).unwrap_or_default());
-            if plain.ends_with('$') {
+            let between = text.get(at..found).unwrap_or_default();
+            plain.push_str(between);
+            if between.ends_with('$') {
                 plain.push('{');
                 at = found + 2;
                 continue;
             }
             let begin = found + 2;
             let Some(end) = closing(text, begin) else {
-                return one(found, "`${` is not closed with `}`; write `$${` for a plain `${`".to_owned());
+                let message = "`${` is not closed with `}`; write `$${` for a plain `${`".to_owned();
+                problems.push(ExpressionProblem { offset: found, message });
+                return Err(problems);
             };
             match Expression::compile(text.get(begin..end).unwrap_or_default(), scope) {
                 Ok(expression) => {
@@ -110,27 +114,12 @@ impl Template {
         self.parts.iter().any(|part| matches!(part, Part::Text(text) if text.contains(characters)))
     }
 
-    /// The text filled in; what fails is empty.
-    pub fn render(&self, facts: &Facts<'_>) -> Cow<'_, str> {
-        self.filled(facts, |value, _, text| text.push_str(value))
-    }
-
-    /// The text filled in as a query parameter's value: no value can add a parameter (RFC 3986 §3.4).
+    /// The text filled in as a query parameter's value: no value can add a parameter (RFC 3986 §3.4), nor can the
+    /// config's own text.
     pub fn render_query_value(&self, facts: &Facts<'_>) -> Cow<'_, str> {
-        let encoded = |value: &str, text: &mut String| text.extend(utf8_percent_encode(value, RESERVED));
-        if let Some(fixed) = self.fixed() {
-            let mut text = String::new();
-            encoded(fixed, &mut text);
-            return Cow::Owned(text);
-        }
-        let mut text = String::new();
-        for part in &self.parts {
-            match part {
-                Part::Text(plain) => encoded(plain, &mut text),
-                Part::Filled(expression) => encoded(&expression.text_of(facts).unwrap_or_default(), &mut text),
-            }
-        }
-        Cow::Owned(text)
+        let mut encoded = String::with_capacity(self.source.len() + ROOM);
+        encode(&self.render(facts), PARAMETER, &mut encoded);
+        Cow::Owned(encoded)
     }
 
     /// The text filled in as a field's value (RFC 9110 §5.5).
@@ -148,94 +137,89 @@ impl Template {
     /// # Errors
     /// [`Refusal::Unforwardable`] where a value is empty, `.` or `..` as a whole segment.
     pub fn render_path(&self, facts: &Facts<'_>) -> Result<Cow<'_, str>, Refusal> {
-        let mut climbs = false;
-        let mut in_query = false;
-        let mut after_slash = true;
-        let mut empty = false;
-        let mut text = String::new();
         if let Some(fixed) = self.fixed() {
             return Ok(Cow::Borrowed(fixed));
         }
+        let mut in_query = false;
+        let mut after_slash = true;
+        // Whether a segment has begun in which all values were empty so far.
+        let mut nameless = false;
+        let mut no_segment = false;
+        let mut text = String::with_capacity(self.source.len() + ROOM);
         for part in &self.parts {
             match part {
                 Part::Text(plain) => {
-                    // A value that was empty between two slashes would be a segment without a name.
-                    climbs |= empty && plain.starts_with(['/', '?', '#']);
-                    empty = false;
-                    in_query |= plain.contains('?');
+                    no_segment |= nameless && plain.starts_with(['/', '?', '#']);
+                    nameless = false;
+                    in_query |= plain.contains(['?', '#']);
                     text.push_str(plain);
                     after_slash = plain.ends_with('/');
                 }
                 Part::Filled(expression) => {
                     let value = expression.text_of(facts).unwrap_or_default();
-                    empty = !in_query && value.is_empty() && (after_slash || empty);
+                    nameless = !in_query && value.is_empty() && (after_slash || nameless);
                     let begin = text.len();
                     match expression.access() {
-                        Some(Access::Path) if !in_query => text.push_str(&value),
-                        Some(Access::Param(name)) if facts.params.is_rest(name) && !in_query => {
-                            push_segments(&value, &mut text);
+                        _ if in_query => encode(&value, PARAMETER, &mut text),
+                        Some(Access::Path) => text.push_str(&value),
+                        Some(Access::Param(name)) if facts.params.is_rest(name) => {
+                            no_segment |= has_empty_segment(&value);
+                            encode(&value, SEGMENTS, &mut text);
                         }
-                        _ => text.extend(utf8_percent_encode(&value, RESERVED)),
+                        _ => encode(&value, SEGMENT, &mut text),
                     }
                     after_slash = text.len() == begin && after_slash;
                 }
             }
         }
-        climbs |= empty;
         let path = text.split(['?', '#']).next().unwrap_or_default();
-        climbs |= path.split('/').any(|segment| matches!(segment, "." | ".."));
-        if climbs {
+        if nameless || no_segment || path.split('/').any(|segment| matches!(segment, "." | "..")) {
             return Err(Refusal::Unforwardable { why: "a value would be no segment of a path" });
         }
         Ok(Cow::Owned(text))
     }
 
-    fn filled(&self, facts: &Facts<'_>, push: impl Fn(&str, &Expression, &mut String)) -> Cow<'_, str> {
+    /// The text filled in; what fails is empty.
+    pub fn render(&self, facts: &Facts<'_>) -> Cow<'_, str> {
         if let Some(fixed) = self.fixed() {
             return Cow::Borrowed(fixed);
         }
-        let mut text = String::new();
+        let mut text = String::with_capacity(self.source.len() + ROOM);
         for part in &self.parts {
             match part {
                 Part::Text(plain) => text.push_str(plain),
-                Part::Filled(expression) => {
-                    push(&expression.text_of(facts).unwrap_or_default(), expression, &mut text);
-                }
+                Part::Filled(expression) => text.push_str(&expression.text_of(facts).unwrap_or_default()),
             }
         }
         Cow::Owned(text)
     }
 }
 
-fn push_segments(value: &str, text: &mut String) {
-    for (index, segment) in value.split('/').enumerate() {
-        if index > 0 {
-            text.push('/');
-        }
-        text.extend(utf8_percent_encode(segment, RESERVED));
-    }
+/// An empty segment within: the last one may be empty, as in `a/b/`.
+fn has_empty_segment(value: &str) -> bool {
+    value.starts_with('/') || value.contains("//")
 }
 
-/// Where the `}` of a `${` is: past texts and inner braces.
-fn closing(text: &str, begin: usize) -> Option<usize> {
-    let mut depth = 0usize;
-    let mut quote = None;
-    let mut escaped = false;
-    for (at, c) in text.get(begin..)?.char_indices() {
-        match (quote, c) {
-            _ if escaped => escaped = false,
-            (Some(_), '\\') => escaped = true,
-            (Some(open), c) if c == open => quote = None,
-            (Some(_), _) => {}
-            (None, '"' | '\'') => quote = Some(c),
-            (None, '{') => depth += 1,
-            (None, '}') if depth == 0 => return Some(begin + at),
-            (None, '}') => depth -= 1,
-            (None, _) => {}
-        }
-    }
-    None
+fn encode(value: &str, set: &'static AsciiSet, text: &mut String) {
+    text.extend(utf8_percent_encode(value, set));
 }
 
 /// All but the unreserved characters of RFC 3986 §2.3.
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const PARAMETER: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// All but what a segment may hold (RFC 3986 §3.3). `;` is encoded since some servers cut a segment there, so that
+/// `..;` climbs, and `+` since some read a space.
+const SEGMENT: &AsciiSet = &PARAMETER
+    .remove(b'!')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')')
+    .remove(b'*')
+    .remove(b',')
+    .remove(b'=')
+    .remove(b':')
+    .remove(b'@');
+const SEGMENTS: &AsciiSet = &SEGMENT.remove(b'/');
+/// What a text is given beyond its own length, so that most are written in one piece.
+const ROOM: usize = 32;
