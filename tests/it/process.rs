@@ -84,11 +84,13 @@ async fn survives_freezes(subject: Subject, rounds: u64) {
         // Both are there when it wakes up: what it sees first depends on what came first.
         if round % 2 == 0 {
             closed += upstream.hang_up().await;
+            program.has_seen_the_end(upstream.address).await;
         }
         let invocation = api.hand(&post);
         program.has_unread(api.address).await;
         if round % 2 == 1 {
             closed += upstream.hang_up().await;
+            program.has_seen_the_end(upstream.address).await;
         }
         program.thaw().await;
         let outcome = invocation.outcome().await;
