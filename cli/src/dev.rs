@@ -1,7 +1,7 @@
 //! `tollgate dev`: the gateway on a laptop.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -21,9 +21,9 @@ use crate::{Failure, demo, line};
 pub(crate) struct Dev {
     #[command(flatten)]
     config: ConfigFile,
-    /// Where to listen.
-    #[arg(long, default_value = "127.0.0.1:9000", value_name = "ADDRESS")]
-    listen: SocketAddr,
+    /// Where to listen; else where TOLLGATE_LISTEN says, else on 127.0.0.1:9000.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
     #[command(flatten)]
     state: StateOption,
     /// Start the three demo upstreams that infra/gateway.yaml points at.
@@ -47,9 +47,10 @@ impl Dev {
             let world = load::world(&self.state).await?;
             let watched = Watched::of(&compiled.warnings);
             let current = Arc::new(Current::new(Gateway::new(compiled.routes, world.clone())));
-            let listener = TcpListener::bind(self.listen)
+            let listen = self.address()?;
+            let listener = TcpListener::bind(listen)
                 .await
-                .map_err(|error| Failure::Outside(format!("cannot listen on {}: {error}", self.listen)))?;
+                .map_err(|error| Failure::Outside(format!("cannot listen on {listen}: {error}")))?;
             let address = listener.local_addr().map_err(|error| Failure::Outside(error.to_string()))?;
             line::say(&format!("listening on http://{address} with {}", self.config.config));
             let reload = tokio::spawn(reload(self.config.clone(), watched, Arc::clone(&current), world));
@@ -66,6 +67,21 @@ impl Dev {
         })
     }
 }
+
+impl Dev {
+    fn address(&self) -> Result<SocketAddr, Failure> {
+        match (self.listen, load::environment("TOLLGATE_LISTEN").filter(|address| !address.is_empty())) {
+            (Some(listen), _) => Ok(listen),
+            (None, Some(address)) => address.parse().map_err(|_| {
+                Failure::Input(format!("TOLLGATE_LISTEN is \"{address}\", expected an address like 0.0.0.0:8080"))
+            }),
+            (None, None) => Ok(DEFAULT_LISTEN),
+        }
+    }
+}
+
+/// Where a laptop's gateway listens: on itself alone.
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9000);
 
 /// Ends at the first SIGINT or SIGTERM.
 fn stopped() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {

@@ -38,7 +38,7 @@ impl ConfigFile {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the command line is a binary: here is where it reads the environment")]
-fn environment(name: &str) -> Option<String> {
+pub(crate) fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 

@@ -7,11 +7,15 @@
     reason = "a test fails by panicking"
 )]
 
+mod cli;
 mod door;
+mod dynamo;
 mod lambda;
 mod local_door;
 mod process;
 mod program;
 mod runtime_api;
+mod table;
+mod tidy;
 mod upstream;
 mod wire;

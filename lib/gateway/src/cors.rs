@@ -239,8 +239,8 @@ fn vary_by_origin(answer: &mut HeaderMap) {
 mod tests {
     use super::*;
 
-    fn cors(settings: CorsSettings) -> Cors {
-        Cors::new(&settings, &[Method::GET, Method::PUT]).expect("settings are right")
+    fn cors(settings: &CorsSettings) -> Cors {
+        Cors::new(settings, &[Method::GET, Method::PUT]).expect("settings are right")
     }
 
     fn shop() -> CorsSettings {
@@ -267,7 +267,8 @@ mod tests {
 
     #[test]
     fn a_preflight_of_a_listed_origin_gets_the_routes_methods() {
-        let response = cors(shop()).preflight(&Method::OPTIONS, &asked("https://shop.example.com")).expect("an answer");
+        let response =
+            cors(&shop()).preflight(&Method::OPTIONS, &asked("https://shop.example.com")).expect("an answer");
         assert_eq!(response.status, StatusCode::NO_CONTENT);
         assert_eq!(field(&response, "access-control-allow-origin"), Some("https://shop.example.com"));
         assert_eq!(field(&response, "access-control-allow-methods"), Some("GET, PUT"));
@@ -278,7 +279,7 @@ mod tests {
 
     #[test]
     fn wildcard_origins_stand_for_whole_labels() {
-        let cors = cors(shop());
+        let cors = cors(&shop());
         let allowed = |origin| {
             let response = cors.preflight(&Method::OPTIONS, &asked(origin)).expect("an answer");
             field(&response, "access-control-allow-origin").map(str::to_owned)
@@ -305,7 +306,7 @@ mod tests {
             credentials: true,
             ..CorsSettings::default()
         };
-        let response = cors(settings).preflight(&Method::OPTIONS, &asked("https://a.example")).expect("an answer");
+        let response = cors(&settings).preflight(&Method::OPTIONS, &asked("https://a.example")).expect("an answer");
         assert_eq!(field(&response, "access-control-allow-origin"), Some("https://a.example"));
         assert_eq!(field(&response, "access-control-allow-methods"), Some("PUT"));
         assert_eq!(field(&response, "access-control-allow-headers"), Some("x-asked"));
@@ -317,10 +318,10 @@ mod tests {
         let mut answer = HeaderMap::new();
         answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
         answer.insert(VARY, HeaderValue::from_static("accept"));
-        cors(shop()).fields(Some(&HeaderValue::from_static("https://evil.example")), &mut answer);
+        cors(&shop()).fields(Some(&HeaderValue::from_static("https://evil.example")), &mut answer);
         assert!(!answer.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN));
         assert_eq!(answer.get_all(VARY).iter().count(), 2);
-        cors(shop()).fields(Some(&HeaderValue::from_static("https://shop.example.com")), &mut answer);
+        cors(&shop()).fields(Some(&HeaderValue::from_static("https://shop.example.com")), &mut answer);
         assert_eq!(answer[ACCESS_CONTROL_ALLOW_ORIGIN], "https://shop.example.com");
         assert_eq!(answer[ACCESS_CONTROL_EXPOSE_HEADERS], "x-total");
         assert_eq!(answer.get_all(VARY).iter().count(), 2, "Vary: Origin is said once");

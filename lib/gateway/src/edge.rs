@@ -15,6 +15,8 @@ pub struct Edge {
     pub secret_header: Option<HeaderName>,
     /// Secrets that are right, several during a rotation. Empty where none could be resolved.
     pub secrets: Vec<Vec<u8>>,
+    /// A secret that could not be resolved: its reference.
+    pub missing_secret: Option<String>,
     /// Whether a request without the right secret is refused.
     pub required: bool,
     /// Carries the authority that the client asked for.
@@ -41,7 +43,8 @@ impl Edge {
     /// Believes the edge's fields where the secret is right, and strips them in any case.
     ///
     /// # Errors
-    /// [`Refusal::EdgeRequired`] where the secret is required and was not right.
+    /// [`Refusal::EdgeRequired`] where the secret is required and was not right, [`Refusal::SecretUnavailable`] where it
+    /// is required and could not be resolved.
     pub fn admit(&self, request: &mut Request) -> Result<(), Refusal> {
         let Some(secret_header) = &self.secret_header else { return Ok(()) };
         let trusted = request.headers.get(secret_header).is_some_and(|given| {
@@ -50,12 +53,16 @@ impl Edge {
         if trusted {
             self.believe(&request.headers, &mut request.origin);
         } else if self.required {
-            return Err(Refusal::EdgeRequired);
+            return Err(match &self.missing_secret {
+                // Nobody can be told from the edge: that is our fault, not the client's.
+                Some(name) if self.secrets.is_empty() => Refusal::SecretUnavailable { name: name.clone() },
+                _ => Refusal::EdgeRequired,
+            });
         }
-        for field in [&self.secret_header, &self.host, &self.client_ip, &self.scheme, &self.request_id] {
-            if let Some(field) = field {
-                request.headers.remove(field);
-            }
+        for field in
+            [&self.secret_header, &self.host, &self.client_ip, &self.scheme, &self.request_id].into_iter().flatten()
+        {
+            request.headers.remove(field);
         }
         Ok(())
     }
@@ -133,6 +140,7 @@ mod tests {
         Edge {
             secret_header: Some(HeaderName::from_static("x-edge-secret")),
             secrets: vec![b"old".to_vec(), b"new".to_vec()],
+            missing_secret: None,
             required,
             host: Some(HeaderName::from_static("x-forwarded-host")),
             client_ip: Some(HeaderName::from_static("cloudfront-viewer-address")),
@@ -169,6 +177,13 @@ mod tests {
         for fields in [&[][..], &[("x-edge-secret", "")], &[("x-edge-secret", "newer")]] {
             assert!(matches!(edge(true).admit(&mut request(fields)), Err(Refusal::EdgeRequired)));
         }
+    }
+
+    #[test]
+    fn a_required_secret_that_could_not_be_resolved_is_our_fault() {
+        let edge = Edge { secrets: Vec::new(), missing_secret: Some("env:EDGE".to_owned()), ..edge(true) };
+        let refused = edge.admit(&mut request(&[("x-edge-secret", "")]));
+        assert!(matches!(refused, Err(Refusal::SecretUnavailable { .. })));
     }
 
     #[test]

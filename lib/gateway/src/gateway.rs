@@ -6,6 +6,9 @@
 //! asked; limits come after identification, since they are the caller's. A stage returns what it proved (`Caller`), so
 //! that stages in another order do not compile.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -156,7 +159,7 @@ impl Gateway {
                 facts.method = &request.method;
                 self.routes.router.find(&facts)
             }
-            found => found,
+            found @ (Outcome::Found { .. } | Outcome::NotFound | Outcome::MethodNotAllowed { .. }) => found,
         };
         match found {
             Outcome::Found { route, params } => {

@@ -300,3 +300,64 @@ impl Refusal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One of each. A new variant belongs here, and so into the golden table.
+    fn every() -> Vec<Refusal> {
+        let (upstream, detail): (Arc<str>, String) = (Arc::from("orders"), "10.0.0.1: refused".to_owned());
+        let (method, path) = (Method::PUT, "/a".to_owned());
+        vec![
+            Refusal::Malformed { why: "two Host fields" },
+            Refusal::UriTooLong { limit: 65_536 },
+            Refusal::BadPath { path: path.clone(), why: "a NUL" },
+            Refusal::RouteNotFound { method: method.clone(), path },
+            Refusal::MethodNotAllowed { method, allow: vec![Method::GET, Method::HEAD] },
+            Refusal::EdgeRequired,
+            Refusal::AddressDenied { ip: [10, 0, 0, 1].into() },
+            Refusal::BodyTooLarge { limit: 1024 },
+            Refusal::BodyStalled,
+            Refusal::BodyBroken,
+            Refusal::ContentTypeRefused { given: "text/plain".to_owned() },
+            Refusal::Unforwardable { why: "a line break" },
+            Refusal::OverLimit { limit: Arc::from("per-ip"), retry_after: Duration::from_millis(1500) },
+            Refusal::StateUnavailable { policy: Arc::from("per-ip") },
+            Refusal::SecretUnavailable { name: "env:KEY".to_owned() },
+            Refusal::UpstreamUnreachable { upstream: Arc::clone(&upstream), detail: detail.clone() },
+            Refusal::UpstreamReset { upstream: Arc::clone(&upstream), detail: detail.clone() },
+            Refusal::UpstreamProtocol { upstream: Arc::clone(&upstream), detail: detail.clone() },
+            Refusal::UpstreamTimeout { upstream: Arc::clone(&upstream), after: Duration::from_secs(2) },
+            Refusal::UpstreamEmpty { upstream },
+            Refusal::AnswerTooLarge { limit: 6_291_456 },
+            Refusal::DeadlinePassed,
+            Refusal::Internal { detail },
+        ]
+    }
+
+    #[test]
+    fn every_refusal_is_answered_as_the_golden_table_says() {
+        let mut table = String::new();
+        for refusal in every() {
+            let response = refusal.into_response("ID");
+            table.push_str(&format!("{} {}\n  log: {refusal}\n", response.status.as_u16(), refusal.code()));
+            for (name, value) in &response.headers {
+                table.push_str(&format!("  {name}: {}\n", value.to_str().expect("text")));
+            }
+            let Body::Full(body) = response.body else { panic!("a refusal has a body") };
+            table.push_str(&format!("  {}\n", String::from_utf8_lossy(&body)));
+        }
+        let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/refusals.txt");
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(golden, &table).expect("the golden is written");
+        }
+        assert_eq!(table, std::fs::read_to_string(golden).unwrap_or_default());
+    }
+
+    #[test]
+    fn no_two_refusals_share_a_code() {
+        let codes: std::collections::BTreeSet<_> = every().iter().map(Refusal::code).collect();
+        assert_eq!(codes.len(), every().len());
+    }
+}

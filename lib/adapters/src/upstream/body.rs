@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
@@ -99,14 +99,15 @@ struct Arriving {
 }
 
 /// Takes an answer's body: whole if it is small and there, else as a stream. `lease` is the HTTP/1 connection.
-pub(super) async fn receive(mut incoming: Incoming, lease: Option<Lease>) -> Body {
+pub(super) fn receive(mut incoming: Incoming, lease: Option<Lease>) -> Body {
     if incoming.is_end_stream() {
         give_back(lease);
         return Body::Empty;
     }
     let mut first = None;
     if incoming.size_hint().exact().is_some_and(|size| size <= WHOLE) {
-        let polled = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut incoming).poll_frame(cx))).await;
+        // Nobody need be woken: what is not there now is polled for again as a stream.
+        let polled = Pin::new(&mut incoming).poll_frame(&mut Context::from_waker(Waker::noop()));
         if let Poll::Ready(Some(frame)) = polled {
             match frame {
                 Ok(frame) if incoming.is_end_stream() => match frame.into_data() {

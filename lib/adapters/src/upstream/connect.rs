@@ -34,7 +34,8 @@ impl Connector {
             host: target.host.clone(),
             port: target.port,
             protocol: target.protocol,
-            timeout: target.connect_timeout,
+            // `0s` is no limit of its own: an hour outlasts every request.
+            timeout: if target.connect_timeout.is_zero() { Duration::from_secs(3600) } else { target.connect_timeout },
             tls: trust.connector(target).map_err(unreachable)?,
         })
     }

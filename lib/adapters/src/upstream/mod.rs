@@ -13,7 +13,7 @@ use tollgate::clock::Clock;
 use tollgate::exchange::Response;
 use tollgate::forward::{BoxFuture, Outbound, Target, Upstream, UpstreamFault};
 
-use self::pool::{Pool, Watch};
+use self::pool::{Pool, Watch, draft};
 use self::tls::Trust;
 
 mod body;
@@ -80,14 +80,6 @@ impl HttpUpstream {
         }
     }
 
-    async fn forward(&self, target: &Target, outbound: Outbound) -> Result<Response, UpstreamFault> {
-        if self.watch.touch() > self.settings.thaw_after {
-            self.forget();
-        }
-        let pool = self.pool(target)?;
-        pool.send(outbound).await
-    }
-
     fn pool(&self, target: &Target) -> Result<Arc<Pool>, UpstreamFault> {
         if let Some(pool) = self.pools.read().unwrap_or_else(PoisonError::into_inner).get(&target.key) {
             return Ok(Arc::clone(pool));
@@ -107,7 +99,14 @@ impl HttpUpstream {
 
 impl Upstream for HttpUpstream {
     fn send<'a>(&'a self, target: &'a Target, outbound: Outbound) -> BoxFuture<'a, Result<Response, UpstreamFault>> {
-        Box::pin(self.forward(target, outbound))
+        let (now, unused) = self.watch.touch();
+        if unused > self.settings.thaw_after {
+            self.forget();
+        }
+        match self.pool(target) {
+            Ok(pool) => Box::pin(pool.send(draft(outbound), now)),
+            Err(fault) => Box::pin(std::future::ready(Err(fault))),
+        }
     }
 }
 

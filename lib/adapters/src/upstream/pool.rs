@@ -34,14 +34,11 @@ impl Watch {
         Self { clock, last }
     }
 
-    /// Notes a use, and says how long after the one before it.
-    pub(super) fn touch(&self) -> Duration {
+    /// Notes a use: when it is, and how long after the one before it.
+    pub(super) fn touch(&self) -> (Timestamp, Duration) {
         let now = self.clock.now();
-        now.since(Timestamp::from_nanos(self.last.swap(now.nanos(), Ordering::Relaxed)))
-    }
-
-    fn now(&self) -> Timestamp {
-        self.clock.now()
+        let last = Timestamp::from_nanos(self.last.swap(now.nanos(), Ordering::Relaxed));
+        (now, now.since(last))
     }
 }
 
@@ -124,7 +121,7 @@ impl Pool {
             idle: Mutex::default(),
             shared: Mutex::default(),
             dialling: Dialling::default(),
-            last_use: AtomicU64::new(watch.now().nanos()),
+            last_use: AtomicU64::new(watch.last.load(Ordering::Relaxed)),
         })
     }
 
@@ -139,17 +136,23 @@ impl Pool {
 
     /// Sends over a kept connection if there is one, else over a new one. A request that a kept connection had not
     /// begun to write goes to the next.
-    pub(super) async fn send(self: &Arc<Self>, outbound: Outbound) -> Result<Response, UpstreamFault> {
-        self.last_use.store(self.watch.now().nanos(), Ordering::Relaxed);
-        if outbound.method == Method::CONNECT {
+    ///
+    /// Ways other than over a kept HTTP/1.1 connection are boxed, so that this future, which is allocated and moved for
+    /// each request, stays small.
+    pub(super) async fn send(
+        self: Arc<Self>,
+        mut request: Request<Sending>,
+        now: Timestamp,
+    ) -> Result<Response, UpstreamFault> {
+        self.last_use.store(now.nanos(), Ordering::Relaxed);
+        if *request.method() == Method::CONNECT {
             return Err(out_of_protocol("a gateway does not tunnel"));
         }
-        let uri = outbound.uri.clone();
-        let mut request = draft(outbound);
+        let uri = request.uri().clone();
         let broken = request.body().broken();
 
         if let Some(shared) = self.sharing() {
-            match self.over_shared(shared, request, broken.as_ref()).await {
+            match Box::pin(self.over_shared(shared, request, broken.as_ref())).await {
                 Ok(response) => return Ok(response),
                 Err(Failed::Fault(fault)) => return Err(fault),
                 Err(Failed::Unsent(unsent, _)) => request = *unsent,
@@ -157,7 +160,8 @@ impl Pool {
             locked(&self.shared).take();
             uri.clone_into(request.uri_mut());
         }
-        while let Some(line) = self.idling().await {
+        while let Some(line) = self.idling(now).await {
+            self.address_http1(&mut request)?;
             match self.over_line(line, request, broken.as_ref()).await {
                 Ok(response) => return Ok(response),
                 Err(Failed::Fault(fault)) => return Err(fault),
@@ -165,9 +169,20 @@ impl Pool {
             }
             uri.clone_into(request.uri_mut());
         }
+        Box::pin(self.over_new(request, broken.as_ref())).await
+    }
+
+    async fn over_new(
+        self: &Arc<Self>,
+        mut request: Request<Sending>,
+        broken: Option<&Broken>,
+    ) -> Result<Response, UpstreamFault> {
         let answered = match self.dial().await? {
-            Dialled::Line(line) => self.over_line(line, request, broken.as_ref()).await,
-            Dialled::Shared(shared) => self.over_shared(shared, request, broken.as_ref()).await,
+            Dialled::Line(line) => {
+                self.address_http1(&mut request)?;
+                self.over_line(line, request, broken).await
+            }
+            Dialled::Shared(shared) => self.over_shared(shared, request, broken).await,
         };
         answered.map_err(|failed| match failed {
             Failed::Fault(fault) => fault,
@@ -175,21 +190,23 @@ impl Pool {
         })
     }
 
-    async fn over_line(
-        self: &Arc<Self>,
+    /// Hands `request` to `line`; the future waits for the answer.
+    fn over_line<'a>(
+        self: &'a Arc<Self>,
         mut line: Line,
-        mut request: Request<Sending>,
-        broken: Option<&Broken>,
-    ) -> Result<Response, Failed> {
-        self.address_http1(&mut request)?;
+        request: Request<Sending>,
+        broken: Option<&'a Broken>,
+    ) -> impl Future<Output = Result<Response, Failed>> + use<'a> {
         let before = line.meter.read();
-        match line.sender.try_send_request(request).await {
-            Ok(answer) => {
-                line.meter.serve();
-                let lease = Lease { pool: Arc::clone(self), line };
-                accept(answer, Some(lease)).await.map_err(Failed::Fault)
+        let sent = line.sender.try_send_request(request);
+        async move {
+            match sent.await {
+                Ok(answer) => {
+                    line.meter.serve();
+                    accept(answer, Some(Lease { pool: Arc::clone(self), line })).map_err(Failed::Fault)
+                }
+                Err(error) => Err(failed(error, broken, &line.meter, before)),
             }
-            Err(error) => Err(failed(error, broken, &line.meter, before)),
         }
     }
 
@@ -204,21 +221,21 @@ impl Pool {
         match shared.sender.try_send_request(request).await {
             Ok(answer) => {
                 shared.meter.serve();
-                accept(answer, None).await.map_err(Failed::Fault)
+                accept(answer, None).map_err(Failed::Fault)
             }
             Err(error) => Err(failed(error, broken, &shared.meter, before)),
         }
     }
 
     /// Origin form, `Host`, and the framing that follows from the body (RFC 9112 §3.2, §6).
-    fn address_http1(&self, request: &mut Request<Sending>) -> Result<(), Failed> {
+    fn address_http1(&self, request: &mut Request<Sending>) -> Result<(), UpstreamFault> {
         let authority = request.uri().authority().map_or("", |authority| authority.as_str());
         let host = match &self.host {
             Some(host) if authority == self.authority => Some(host.clone()),
             Some(_) | None => HeaderValue::from_str(authority).ok(),
         };
         let (Some(host), Some(path)) = (host, request.uri().path_and_query().cloned()) else {
-            return Err(Failed::Fault(out_of_protocol("the request names no host or no path")));
+            return Err(out_of_protocol("the request names no host or no path"));
         };
         *request.uri_mut() = Uri::from(path);
         *request.version_mut() = Version::HTTP_11;
@@ -251,21 +268,20 @@ impl Pool {
 
     /// The connection used last that can serve. One whose task has not yet noticed that its answer has ended gets one
     /// turn of the runtime to do so.
-    async fn idling(&self) -> Option<Line> {
-        let (line, busy) = self.pop();
+    async fn idling(&self, now: Timestamp) -> Option<Line> {
+        let (line, busy) = self.pop(now);
         if line.is_some() || !busy {
             return line;
         }
         tokio::task::yield_now().await;
-        self.pop().0
+        self.pop(now).0
     }
 
-    fn pop(&self) -> (Option<Line>, bool) {
+    fn pop(&self, now: Timestamp) -> (Option<Line>, bool) {
         let mut idle = locked(&self.idle);
         if idle.is_empty() {
             return (None, false);
         }
-        let now = self.watch.now();
         let mut busy = Vec::new();
         let mut found = None;
         while let Some(line) = idle.pop_back() {
@@ -284,11 +300,10 @@ impl Pool {
     }
 
     fn keep(&self, mut line: Line) {
-        self.watch.touch();
+        line.idle_since = self.watch.touch().0;
         if line.sender.is_closed() {
             return;
         }
-        line.idle_since = self.watch.now();
         let mut idle = locked(&self.idle);
         if idle.len() >= self.settings.max_idle {
             idle.pop_front();
@@ -345,7 +360,7 @@ impl Pool {
 }
 
 /// The request before its protocol is known: the URI absolute, no field that belongs to a connection.
-fn draft(outbound: Outbound) -> Request<Sending> {
+pub(super) fn draft(outbound: Outbound) -> Request<Sending> {
     let mut request = Request::new(Sending::new(outbound.body));
     *request.method_mut() = outbound.method;
     *request.uri_mut() = outbound.uri;
@@ -371,14 +386,14 @@ fn defines_content(method: &Method) -> bool {
     *method == Method::POST || *method == Method::PUT || *method == Method::PATCH
 }
 
-async fn accept(answer: http::Response<Incoming>, lease: Option<Lease>) -> Result<Response, UpstreamFault> {
+fn accept(answer: http::Response<Incoming>, lease: Option<Lease>) -> Result<Response, UpstreamFault> {
     let (parts, incoming) = answer.into_parts();
     if parts.status.is_informational() {
         return Err(out_of_protocol(format!("answered {} to a request that asked for no upgrade", parts.status)));
     }
     let mut headers = parts.headers;
     unframe(&mut headers)?;
-    let body = receive(incoming, lease).await;
+    let body = receive(incoming, lease);
     Ok(Response { status: parts.status, headers, body })
 }
 

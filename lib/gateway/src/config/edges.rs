@@ -17,8 +17,9 @@ impl Reader<'_> {
             edge.secret_header = secret.need("header", &mut self.problems).and_then(|node| self.header_name(node));
             if let Some(values) = secret.need("value", &mut self.problems) {
                 for value in items(values) {
-                    // A secret that is missing matches nothing: with `required` all is refused, else nothing believed.
-                    let resolved = self.secret(value, "", &mut None).filter(|secret| !secret.is_empty());
+                    let path = self.problems.files.first().map(|file| file.name.to_string()).unwrap_or_default();
+                    let resolved = self.secret(value, &path, &mut edge.missing_secret);
+                    let resolved = resolved.filter(|secret| !secret.is_empty());
                     edge.secrets.extend(resolved);
                 }
             }

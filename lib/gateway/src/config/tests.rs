@@ -89,15 +89,15 @@ fn a_secret_that_is_not_there_is_a_warning_and_never_printed() {
 }
 
 #[test]
-fn ten_thousand_routes_compile() {
+fn two_thousand_routes_compile() {
     use std::fmt::Write as _;
     let mut text = "version: 1\ndefaults: {auth: none}\nroutes:\n".to_owned();
-    for n in 0..10_000 {
+    for n in 0..2_000 {
         let _ =
             writeln!(text, "  - {{name: r{n}, match: {{path: \"/r{n}/{{id}}\"}}, to: {{respond: {{status: 200}}}}}}");
     }
     let compiled = compile_text(&text).expect("compiles");
-    assert_eq!(compiled.routes.routes.len(), 10_000);
+    assert_eq!(compiled.routes.routes.len(), 2_000);
 }
 
 proptest! {

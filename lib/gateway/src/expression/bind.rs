@@ -1,5 +1,7 @@
 //! The variables of an expression, made of a request: only what the expression names is made.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "a tree has nodes of many kinds; most are of no interest here")]
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -47,7 +49,7 @@ impl Uses {
                 "request" => self.request(facts),
                 "params" => map(facts.params.iter().map(|(name, value)| (name.to_owned(), text(value)))),
                 "route" => map([("name".to_owned(), text(facts.route))]),
-                "caller" => facts.caller.map_or(Value::Null, |caller| caller_of(caller)),
+                "caller" => facts.caller.map_or(Value::Null, caller_of),
                 "response" => facts.response.map_or(Value::Null, |response| {
                     map([
                         ("status".to_owned(), Value::Int(i64::from(response.status.as_u16()))),

@@ -1,6 +1,8 @@
 //! The walk over an expression's tree that `cel` leaves to us: unknown variables, fields, captures, functions, wrong
 //! arity, bad regexes. Values under `env` are folded in on the way.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "a tree has nodes of many kinds; most are of no interest here")]
+
 use cel::common::ast::{EntryExpr, Expr, IdedExpr, LiteralValue, operators};
 
 use super::{Place, Scope, literal, regexes};

@@ -4,6 +4,8 @@
 //! variables, fields, functions, captures, wrong arity, bad regexes. Most expressions are one plain access
 //! (`params.id`, `request.headers['x']`): those are answered without the interpreter ([`access`]).
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "values and trees are of many kinds; most are of no interest here")]
+
 mod access;
 mod bind;
 mod check;
@@ -84,7 +86,13 @@ pub struct Expression {
 #[derive(Debug)]
 enum Body {
     Access(Access),
-    Program { tree: IdedExpr, uses: Uses },
+    Program(Box<Program>),
+}
+
+#[derive(Debug)]
+struct Program {
+    tree: IdedExpr,
+    uses: Uses,
 }
 
 impl Expression {
@@ -119,7 +127,7 @@ impl Expression {
         }
         let body = match Access::of(&tree.expr) {
             Some(access) => Body::Access(access),
-            None => Body::Program { uses: Uses::of(&tree), tree },
+            None => Body::Program(Box::new(Program { uses: Uses::of(&tree), tree })),
         };
         Ok(Self { source: text.to_owned(), body })
     }
@@ -151,7 +159,7 @@ impl Expression {
     fn text_of<'a>(&'a self, facts: &'a Facts<'a>) -> Result<Cow<'a, str>, ExpressionFailure> {
         match &self.body {
             Body::Access(access) => access.text(facts).ok_or_else(|| ExpressionFailure(format!("no {}", self.source))),
-            Body::Program { .. } => text_of(self.value(facts)?).map(Cow::Owned),
+            Body::Program(_) => text_of(self.value(facts)?).map(Cow::Owned),
         }
     }
 
@@ -161,9 +169,9 @@ impl Expression {
                 .text(facts)
                 .map(|text| Value::String(Arc::new(text.into_owned())))
                 .ok_or_else(|| ExpressionFailure(format!("no {}", self.source))),
-            Body::Program { tree, uses } => {
-                let context = uses.context(facts, &ENV);
-                Value::resolve(tree, &context).map_err(|error| ExpressionFailure(error.to_string()))
+            Body::Program(program) => {
+                let context = program.uses.context(facts, &ENV);
+                Value::resolve(&program.tree, &context).map_err(|error| ExpressionFailure(error.to_string()))
             }
         }
     }
@@ -172,7 +180,7 @@ impl Expression {
     fn access(&self) -> Option<&Access> {
         match &self.body {
             Body::Access(access) => Some(access),
-            Body::Program { .. } => None,
+            Body::Program(_) => None,
         }
     }
 }

@@ -30,6 +30,7 @@ pub(super) fn keep(pattern: &str) -> Result<(), String> {
     Ok(())
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the form of a function of the interpreter")]
 fn matches<'a, 'v>(args: Vec<CowVal<'a, 'v>>) -> Result<CowVal<'a, 'v>, ExecutionError> {
     let [text, pattern] = args.as_slice() else {
         return Err(ExecutionError::invalid_argument_count(2, args.len()));

@@ -22,9 +22,9 @@ pub(crate) struct Sending<'a> {
     backend: &'a Backend,
     asked: &'a Asked,
     route: &'a Route,
-    method: Method,
-    headers: HeaderMap,
-    host: Option<String>,
+    branch: &'a Branch,
+    method: &'a Method,
+    host: Option<&'a str>,
     path: String,
     query: Option<String>,
     until: Option<Instant>,
@@ -54,22 +54,15 @@ impl<'a> Sending<'a> {
         let path = branch.request.path.apply(&facts, &path)?.into_owned();
         let query = route.request.query.apply(&facts, asked.query.as_deref());
         let query = branch.request.query.apply(&facts, query.as_deref()).map(|query| query.into_owned());
-        let mut headers = asked.headers.clone();
-        let values = route.request.headers.values(&facts)?;
-        let branch_values = branch.request.headers.values(&facts)?;
-        let remaining = asked.origin.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        hygiene::outbound(&mut headers, &asked.origin, remaining);
-        route.request.headers.apply(values, &mut headers);
-        branch.request.headers.apply(branch_values, &mut headers);
-        let method = branch.request.method.as_ref().or(route.request.method.as_ref()).unwrap_or(&asked.method).clone();
-        let host = branch.request.host.as_ref().or(route.request.host.as_ref()).cloned();
+        let method = branch.request.method.as_ref().or(route.request.method.as_ref()).unwrap_or(&asked.method);
+        let host = branch.request.host.as_deref().or(route.request.host.as_deref());
         let own = route.timeouts.headers.map(|timeout| Instant::now() + timeout);
         let until = match (own, asked.origin.deadline) {
             (Some(own), Some(deadline)) => Some(own.min(deadline)),
             (own, deadline) => own.or(deadline),
         };
         let given = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
-        Ok(Self { world, backend, asked, route, method, headers, host, path, query, until, given })
+        Ok(Self { world, backend, asked, route, branch, method, host, path, query, until, given })
     }
 
     /// Sends until there is an answer, or nothing more may be sent.
@@ -83,10 +76,10 @@ impl<'a> Sending<'a> {
             tried.push(index);
             exchange.attempts += 1;
             let under_way = self.backend.under_way.get(index).map(UnderWay::count);
-            let sent = self.attempt(target, replay.next()).await;
+            let sent = self.attempt(target, replay.next()).await?;
             drop(under_way);
             let stale = matches!(&sent, Sent::Fault(fault) if fault.stale_connection);
-            if stale && !resent && replay.has_more() && safe_to_resend(&self.method, &self.headers) {
+            if stale && !resent && replay.has_more() && safe_to_resend(self.method, &self.asked.headers) {
                 resent = true;
                 tried.pop();
                 continue;
@@ -121,7 +114,8 @@ impl<'a> Sending<'a> {
             Sent::Fault(UpstreamFault { kind: FaultKind::Protocol | FaultKind::RequestBody(_), .. }) => return None,
         };
         let made = attempts - u32::from(resent);
-        let pause = self.backend.retry.pause(&self.method, &self.headers, attempt, made, self.asked.origin.seed)?;
+        let pause =
+            self.backend.retry.pause(self.method, &self.asked.headers, attempt, made, self.asked.origin.seed)?;
         let fits = self.until.is_none_or(|until| Instant::now() + pause < until);
         (fits && self.backend.budget.spend(self.world.clock.now())).then_some(pause)
     }
@@ -145,16 +139,10 @@ impl<'a> Sending<'a> {
         }
     }
 
-    async fn attempt(&self, target: &Target, body: Body) -> Sent {
-        let outbound = match self.outbound(target, body) {
-            Ok(outbound) => outbound,
-            Err(detail) => {
-                return Sent::Fault(UpstreamFault { kind: FaultKind::Protocol, stale_connection: false, detail });
-            }
-        };
-        let now = Instant::now();
+    async fn attempt(&self, target: &Target, body: Body) -> Result<Sent, Refusal> {
+        let outbound = self.outbound(target, body)?;
         let own = self.backend.timeout.filter(|timeout| !timeout.is_zero());
-        let until = match (own.map(|own| now + own), self.until) {
+        let until = match (own.map(|own| Instant::now() + own), self.until) {
             (Some(own), Some(until)) => Some(own.min(until)),
             (own, until) => own.or(until),
         };
@@ -162,40 +150,55 @@ impl<'a> Sending<'a> {
         let answer = match until {
             Some(until) => match tokio::time::timeout_at(until, call).await {
                 Ok(answer) => answer,
-                Err(_) => return Sent::TimedOut(own.map_or(self.given, |own| own.min(self.given))),
+                Err(_) => return Ok(Sent::TimedOut(own.map_or(self.given, |own| own.min(self.given)))),
             },
             None => call.await,
         };
-        match answer {
+        Ok(match answer {
             Ok(response) => Sent::Answer(response, target.protocol),
             Err(fault) => Sent::Fault(fault),
-        }
+        })
     }
 
-    fn outbound(&self, target: &Target, body: Body) -> Result<Outbound, String> {
-        let authority = match (&self.host, &self.backend.host) {
-            (Some(host), _) | (None, HostPolicy::Literal(host)) => host,
+    fn outbound(&self, target: &Target, body: Body) -> Result<Outbound, Refusal> {
+        let uri = self.uri(target)?;
+        Ok(Outbound { method: self.method.clone(), uri, headers: self.headers()?, body })
+    }
+
+    fn uri(&self, target: &Target) -> Result<Uri, Refusal> {
+        let authority = match (self.host, &self.backend.host) {
+            (Some(host), _) => host,
+            (None, HostPolicy::Literal(host)) => host,
             (None, HostPolicy::Upstream) => &target.authority,
             (None, HostPolicy::Client) => &self.asked.origin.host,
         };
         let scheme = if target.tls.is_some() { "https" } else { "http" };
-        let mut uri = String::with_capacity(
-            scheme.len()
-                + authority.len()
-                + target.base_path.len()
-                + self.path.len()
-                + self.query.as_deref().map_or(0, str::len)
-                + 4,
-        );
-        for part in [scheme, "://", authority, &target.base_path, &self.path] {
-            uri.push_str(part);
-        }
-        if let Some(query) = &self.query {
+        let query = self.query.as_deref();
+        let parts = [scheme, "://", authority, &target.base_path, &self.path];
+        let length = parts.iter().map(|part| part.len()).sum::<usize>() + query.map_or(0, str::len) + 1;
+        let mut uri = String::with_capacity(length);
+        parts.iter().for_each(|part| uri.push_str(part));
+        if let Some(query) = query {
             uri.push('?');
             push_query(&mut uri, query);
         }
-        let uri = Uri::from_maybe_shared(Bytes::from(uri)).map_err(|error| error.to_string())?;
-        Ok(Outbound { method: self.method.clone(), uri, headers: self.headers.clone(), body })
+        Uri::from_maybe_shared(Bytes::from(uri))
+            .map_err(|_| Refusal::Unforwardable { why: "its host or its path is none that can be sent on" })
+    }
+
+    /// The fields as they go out. Made for each sending, since one is enough for nearly every request.
+    fn headers(&self) -> Result<HeaderMap, Refusal> {
+        let Self { asked, route, branch, .. } = self;
+        let mut headers = asked.headers.clone();
+        let remaining = asked.origin.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        hygiene::outbound(&mut headers, &asked.origin, remaining);
+        let facts = asked.facts(&route.name);
+        for rewrite in [&route.request.headers, &branch.request.headers] {
+            if !rewrite.is_empty() {
+                rewrite.apply(rewrite.values(&facts)?, &mut headers);
+            }
+        }
+        Ok(headers)
     }
 
     fn pick(&self, tried: &[usize]) -> Result<(usize, &'a Target), Refusal> {

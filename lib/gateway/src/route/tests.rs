@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Instant;
+use tokio::time::Instant;
 
 use http::{HeaderName, HeaderValue, Method};
 use proptest::prelude::*;
@@ -502,7 +502,10 @@ fn conformance_match(matched: &Value, names: &[&str]) -> Option<Conditions> {
     })
 }
 
-fn conformance_request(case: &Value) -> Option<(String, String, Vec<(String, String)>)> {
+/// The request line, the host and the fields of a case.
+type CaseRequest = (String, String, Vec<(String, String)>);
+
+fn conformance_request(case: &Value) -> Option<CaseRequest> {
     let request = &case["request"];
     let line = format!("{} {}", request["method"].as_str().unwrap_or("GET"), request["path"].as_str().unwrap_or("/"));
     let host = request["host"].as_str().unwrap_or("a.example").to_ascii_lowercase();

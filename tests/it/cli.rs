@@ -1,0 +1,235 @@
+//! The `tollgate` command as a user runs it: real processes, real sockets, one embedded DynamoDB between two of them.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Output, Stdio};
+use std::sync::Arc;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::{Child, ChildStderr, Command};
+
+use crate::dynamo;
+use crate::program::binary;
+use crate::wire::soon;
+
+fn tollgate() -> Command {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut command = Command::new(binary("tollgate", "TOLLGATE_BIN"));
+    command.current_dir(root).kill_on_drop(true).stdin(Stdio::null());
+    command
+}
+
+async fn run(args: &[&str]) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } = soon(tollgate().args(args).output()).await.unwrap();
+    (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+/// A config in a folder of its own.
+struct Config {
+    folder: TempDir,
+}
+
+impl Config {
+    fn of(text: &str) -> Self {
+        let config = Self { folder: tempfile::tempdir().unwrap() };
+        config.write(text);
+        config
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("gateway.yaml")
+    }
+
+    /// Written whole before it takes the old one's place, as editors do.
+    fn write(&self, text: &str) {
+        let new = self.folder.path().join("new");
+        fs::write(&new, text).unwrap();
+        fs::rename(new, self.path()).unwrap();
+    }
+}
+
+/// `tollgate dev`, listening.
+struct Dev {
+    child: Child,
+    lines: Lines<BufReader<ChildStderr>>,
+    port: u16,
+}
+
+impl Dev {
+    async fn start(config: &Config, more: &[&str]) -> Self {
+        let path = config.path();
+        let args = ["dev", "--listen", "127.0.0.1:0", "--config", path.to_str().unwrap()];
+        let mut child = tollgate().args(args).args(more).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let port = loop {
+            let line = soon(lines.next_line()).await.unwrap().expect("it listens");
+            if let Some(rest) = line.strip_prefix("listening on http://127.0.0.1:") {
+                break rest.split(' ').next().unwrap().parse().unwrap();
+            }
+        };
+        Self { child, lines, port }
+    }
+
+    /// The next line that holds `word`.
+    async fn line(&mut self, word: &str) -> String {
+        loop {
+            let line = soon(self.lines.next_line()).await.unwrap().expect("it still runs");
+            if line.contains(word) {
+                return line;
+            }
+        }
+    }
+
+    async fn get(&self, target: &str) -> (u16, String) {
+        get(self.port, target).await
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.child.id().unwrap().to_string();
+        assert!(std::process::Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+}
+
+async fn get(port: u16, target: &str) -> (u16, String) {
+    let mut stream = soon(TcpStream::connect(("127.0.0.1", port))).await.unwrap();
+    let request = format!("GET {target} HTTP/1.1\r\nhost: a.example\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    soon(stream.read_to_string(&mut answer)).await.unwrap();
+    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, answer.split_once("\r\n\r\n").unwrap().1.to_owned())
+}
+
+fn respond(body: &str) -> String {
+    format!("version: 1\nroutes:\n  - {{name: a, auth: none, match: {{path: /}}, to: {{respond: {{body: {body}}}}}}}\n")
+}
+
+#[tokio::test]
+async fn check_prints_the_shipped_config_compiled_or_every_problem_of_another() {
+    let (code, out, err) = run(&["check"]).await;
+    assert_eq!((code, err.trim()), (Some(0), "ok: 10 routes, 3 upstreams"));
+    assert!(out.contains("connect_timeout 1s"), "defaults are visible: {out}");
+
+    let bad =
+        Config::of("version: 1\nroutes:\n  - {name: a, auth: none, colour: red, match: {path: /}, to: nowhere}\n");
+    let path = bad.path();
+    let path = path.to_str().unwrap();
+    let (code, out, err) = run(&["check", "--config", path]).await;
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    assert!(err.contains(&format!("{path}:3:26: unknown key `colour`")), "{err}");
+    assert!(err.contains(&format!("{path}:3:62: unknown upstream \"nowhere\"")), "{err}");
+    assert!(err.contains("^^^^^^"), "{err}");
+
+    let (code, out, _) = run(&["check", "--config", path, "--format", "json"]).await;
+    let problems: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, problems.as_array().map(Vec::len)), (Some(1), Some(2)));
+    assert_eq!((&problems[0]["line"], &problems[0]["column"]), (&Value::from(3), &Value::from(26)));
+}
+
+#[tokio::test]
+async fn warnings_fail_where_they_are_denied() {
+    let config = Config::of(
+        "version: 1\nedge: {secret: {header: x-edge, value: \"env:NO_SUCH_SECRET\"}}\nroutes:\n  - {name: a, auth: none, match: {path: /}, to: {respond: {}}}\n",
+    );
+    let path = config.path();
+    let path = path.to_str().unwrap();
+    let (code, _, err) = run(&["check", "--config", path]).await;
+    assert!(
+        code == Some(0) && err.contains("warning: the environment variable \"NO_SUCH_SECRET\" is not set"),
+        "{err}"
+    );
+    assert_eq!(run(&["check", "--config", path, "--deny", "warnings"]).await.0, Some(1));
+}
+
+#[tokio::test]
+async fn explain_tells_the_route_the_stages_and_what_would_be_sent() {
+    let (code, out, _) = run(&["explain", "GET", "/users/7?x=1", "-H", "cookie: a=b"]).await;
+    assert_eq!(code, Some(0));
+    for told in ["route \"user\", declared at infra/routes/orders.yaml", "GET http://127.0.0.1:9102/7?x=1", "x-user: 7"]
+    {
+        assert!(out.contains(told), "{told} in {out}");
+    }
+    let (_, out, _) = run(&["explain", "POST", "/orders", "-d", "<a/>", "-H", "content-type: text/xml"]).await;
+    assert!(out.contains("stops here, content_type_refused"), "{out}");
+    let (_, out, _) = run(&["explain", "GET", "/nowhere"]).await;
+    assert!(out.contains("no route: 404 route_not_found"), "{out}");
+    assert_eq!(run(&["explain", "GET", "nowhere"]).await.0, Some(1));
+}
+
+#[tokio::test]
+async fn invoke_prints_the_lambda_answer_in_one_line_and_refuses_what_is_no_http_event() {
+    let (code, out, _) = run(&["invoke", "events/greeting.json"]).await;
+    assert_eq!((code, out.trim().lines().count()), (Some(0), 1));
+    assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["statusCode"], 200);
+    let event = Config::of("{\"Records\": []}");
+    let (code, out, err) = run(&["invoke", event.path().to_str().unwrap()]).await;
+    assert_eq!((code, out.as_str(), err.trim().lines().count()), (Some(1), "", 1), "{err}");
+}
+
+#[tokio::test]
+async fn a_changed_config_is_taken_up_and_a_wrong_one_is_told_and_not_used() {
+    let config = Config::of(&respond("one"));
+    let mut dev = Dev::start(&config, &[]).await;
+    assert_eq!(dev.get("/").await, (200, "one".to_owned()));
+    config.write(&respond("two"));
+    dev.line("reloaded").await;
+    assert_eq!(dev.get("/").await, (200, "two".to_owned()));
+    config.write("version: 1\nroutes: [");
+    dev.line("not reloaded").await;
+    assert_eq!(dev.get("/").await, (200, "two".to_owned()));
+    config.write(&respond("three"));
+    dev.line("reloaded").await;
+    assert_eq!(dev.get("/").await, (200, "three".to_owned()));
+}
+
+#[tokio::test]
+async fn a_reload_drops_no_request_and_a_stop_lets_those_under_way_end() {
+    let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let config = |name: &str| {
+        format!(
+            "version: 1\nupstreams: {{slow: {{targets: \"http://{}\"}}}}\nroutes:\n  - {{name: {name}, auth: none, match: {{path: /}}, to: slow}}\n",
+            upstream.local_addr().unwrap()
+        )
+    };
+    let written = Config::of(&config("before"));
+    let mut dev = Dev::start(&written, &[]).await;
+    let asked = tokio::spawn(get(dev.port, "/"));
+    let (mut waiting, _) = soon(upstream.accept()).await.unwrap();
+    written.write(&config("after"));
+    dev.line("reloaded").await;
+    dev.signal("-TERM");
+    // It is asked to stop while the upstream still thinks: the answer must come all the same.
+    waiting.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nlate").await.unwrap();
+    assert_eq!(asked.await.unwrap(), (200, "late".to_owned()));
+    assert_eq!(soon(dev.child.wait()).await.unwrap().code(), Some(0));
+}
+
+#[tokio::test]
+async fn two_processes_on_one_dynamodb_share_a_limit_exactly() {
+    let state = format!("dynamodb:{}", dynamo::start());
+    let config = Config::of(
+        "version: 1\nlimits: {daily: {rate: 40/day, by: request.ip}}\nroutes:\n  - {name: a, auth: none, match: {path: /}, limits: daily, to: {respond: {body: ok}}}\n",
+    );
+    // Both make the tables where they are missing: one of them loses the race.
+    let more = ["--quiet", "--state", &state];
+    let (one, two) = tokio::join!(Dev::start(&config, &more), Dev::start(&config, &more));
+    let ports = Arc::new([one.port, two.port]);
+    let mut asked = tokio::task::JoinSet::new();
+    for turn in 0..8 {
+        let ports = Arc::clone(&ports);
+        asked.spawn(async move {
+            let mut admitted = 0;
+            for _ in 0..12 {
+                let (status, _) = get(ports[turn % 2], "/").await;
+                assert!(matches!(status, 200 | 429), "{status}");
+                admitted += usize::from(status == 200);
+            }
+            admitted
+        });
+    }
+    let admitted: usize = asked.join_all().await.into_iter().sum();
+    assert_eq!(admitted, 40, "of 96 requests to two processes");
+}

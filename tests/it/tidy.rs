@@ -1,0 +1,192 @@
+//! Checks of the tree itself: what a reader would trip over, and what the architecture forbids.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
+}
+
+/// Every Rust file of the workspace, with its text.
+fn sources() -> Vec<(PathBuf, String)> {
+    let mut folders: Vec<PathBuf> = ["lib", "cli", "functions", "tests"].iter().map(|name| root().join(name)).collect();
+    let mut sources = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).expect("a source");
+                sources.push((path.strip_prefix(root()).expect("within").to_owned(), text));
+            }
+        }
+    }
+    sources
+}
+
+/// Lines of code before the tests: neither blank nor comment.
+fn code(text: &str) -> impl Iterator<Item = &str> {
+    text.lines()
+        .take_while(|line| !line.starts_with("#[cfg(test)]\nmod tests {") && *line != "mod tests {")
+        .filter(|line| !line.trim().is_empty() && !line.trim_start().starts_with("//"))
+}
+
+fn is_test(path: &Path) -> bool {
+    path.starts_with("tests") || path.ends_with("tests.rs") || path.ends_with("testkit.rs")
+}
+
+#[test]
+fn no_file_is_longer_than_450_lines_of_code_and_no_functions_main_longer_than_60() {
+    for (path, text) in sources() {
+        let lines = code(&text).count();
+        let most = if path.starts_with("functions") && path.ends_with("main.rs") { 60 } else { 450 };
+        let test = is_test(&path) || path.ends_with("contract.rs");
+        assert!(test || lines <= most, "{}: {lines} lines of code, at most {most}", path.display());
+    }
+}
+
+#[test]
+fn every_module_opens_by_saying_what_it_is_for() {
+    for (path, text) in sources() {
+        assert!(text.starts_with("//!"), "{} does not open with //!", path.display());
+    }
+}
+
+#[test]
+fn nothing_is_allowed_ignored_slept_through_or_left_to_do() {
+    let (allow, ignore) = (["#[", "allow("].concat(), ["#[", "ignore"].concat());
+    let (sleep, todo) = (["thread::", "sleep("].concat(), ["TO", "DO"].concat());
+    for (path, text) in sources() {
+        for word in [&allow, &ignore, &sleep, &todo] {
+            assert!(!text.contains(word.as_str()), "{}: {word}", path.display());
+        }
+    }
+}
+
+#[test]
+fn error_statuses_are_picked_in_refusal_alone() {
+    // Statuses of success and of redirects, and those that retries and transforms compare with.
+    let elsewhere = ["cors.rs", "retry.rs", "respond.rs", "responses.rs", "hygiene.rs"];
+    for (path, text) in sources() {
+        if !path.starts_with("lib/gateway") || is_test(&path) || path.ends_with("refusal.rs") {
+            continue;
+        }
+        if elsewhere.iter().any(|name| path.ends_with(name)) {
+            continue;
+        }
+        for line in code(&text).filter(|line| line.contains("StatusCode::")) {
+            let harmless = ["StatusCode::OK", "NO_CONTENT", "NOT_MODIFIED", "RESET_CONTENT", "from_u16"];
+            assert!(harmless.iter().any(|word| line.contains(word)), "{}: {line}", path.display());
+        }
+    }
+}
+
+#[test]
+fn no_file_names_a_place_of_one_machine() {
+    let (home, work) = (["/ro", "ot/"].concat(), ["/wo", "rk/"].concat());
+    let tracked = Command::new("git").args(["ls-files"]).current_dir(root()).output().expect("git");
+    for name in String::from_utf8_lossy(&tracked.stdout).lines() {
+        let Ok(text) = fs::read_to_string(root().join(name)) else { continue };
+        assert!(!text.contains(&home) && !text.contains(&work), "{name}");
+    }
+}
+
+fn metadata() -> Value {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--offline", "--filter-platform", "x86_64-unknown-linux-gnu"])
+        .current_dir(root())
+        .output()
+        .expect("cargo metadata");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+/// Names and versions of all that a package is built of; without its tests unless asked.
+fn tree(metadata: &Value, package: &str, with_tests: bool) -> BTreeMap<String, BTreeSet<String>> {
+    let packages: BTreeMap<&str, (&str, &str)> = metadata["packages"]
+        .as_array()
+        .expect("packages")
+        .iter()
+        .map(|package| {
+            let text = |key: &str| package[key].as_str().expect("text");
+            (text("id"), (text("name"), text("version")))
+        })
+        .collect();
+    let nodes: BTreeMap<&str, &Value> = metadata["resolve"]["nodes"]
+        .as_array()
+        .expect("nodes")
+        .iter()
+        .map(|node| (node["id"].as_str().expect("an id"), node))
+        .collect();
+    let first = packages.iter().find(|(_, (name, _))| *name == package).map(|(id, _)| *id).expect("the package");
+    let mut seen = BTreeSet::from([first]);
+    let mut queue = VecDeque::from([first]);
+    while let Some(id) = queue.pop_front() {
+        for dependency in nodes[id]["deps"].as_array().expect("deps") {
+            let kinds = dependency["dep_kinds"].as_array().expect("kinds");
+            let counts = |kind: &Value| kind["kind"].is_null() || (with_tests && id == first && kind["kind"] == "dev");
+            let id = dependency["pkg"].as_str().expect("an id");
+            if kinds.iter().any(counts) && seen.insert(id) {
+                queue.push_back(id);
+            }
+        }
+    }
+    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for id in seen {
+        let (name, version) = packages[id];
+        found.entry(name.to_owned()).or_default().insert(version.to_owned());
+    }
+    found
+}
+
+#[test]
+fn the_core_knows_no_aws_no_http_client_and_no_lambda() {
+    let found = tree(&metadata(), "tollgate", false);
+    assert!(found.contains_key("http") && found.contains_key("cel"), "the tree was read");
+    for name in found.keys() {
+        let foreign = name.starts_with("aws-") && name != "aws-lc-rs" && name != "aws-lc-sys";
+        let named =
+            ["reqwest", "hyper", "hyper-util", "h2", "rustls", "lambda_http", "lambda_runtime", "ureq", "isahc"];
+        assert!(
+            !foreign && !named.contains(&name.as_str()) && !name.starts_with("lambda"),
+            "the core depends on {name}"
+        );
+    }
+}
+
+#[test]
+fn one_crypto_provider_one_rustls_one_hyper_and_one_http_are_built() {
+    let metadata = metadata();
+    for package in ["gateway", "tollgate-cli", "tests"] {
+        let found = tree(&metadata, package, true);
+        assert!(found.contains_key("aws-lc-rs"), "{package}: the tree was read");
+        for foreign in ["ring", "openssl", "openssl-sys", "native-tls", "rsa", "p256", "ed25519-dalek"] {
+            assert!(!found.contains_key(foreign), "{package} builds {foreign}");
+        }
+        for single in ["rustls", "hyper", "http", "h2", "tokio", "aws-lc-rs"] {
+            assert!(
+                found.get(single).is_none_or(|versions| versions.len() == 1),
+                "{package}: {single} {:?}",
+                found[single]
+            );
+        }
+    }
+}
+
+#[test]
+fn the_files_and_commands_that_the_readme_names_exist() {
+    let readme = fs::read_to_string(root().join("README.md")).expect("the README");
+    for link in readme.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        assert!(link.contains("://") || root().join(link).exists(), "README.md names {link}");
+    }
+    for line in readme.lines().filter_map(|line| line.strip_prefix("cargo run -q -- invoke ")) {
+        assert!(root().join(line.trim()).is_file(), "README.md invokes {line}");
+    }
+    let lines = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md").lines().count();
+    assert!(lines <= 80, "ARCHITECTURE.md has {lines} lines, at most 80");
+}
