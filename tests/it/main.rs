@@ -4,3 +4,5 @@
 mod dynamo;
 #[cfg(test)]
 mod table;
+#[cfg(test)]
+mod table_faults;

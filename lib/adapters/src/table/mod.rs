@@ -9,8 +9,6 @@ mod health;
 mod pool;
 mod render;
 mod send;
-#[cfg(test)]
-mod tests;
 
 use std::collections::HashMap;
 use std::fmt;

@@ -240,18 +240,20 @@ mod tests {
         let name = |placeholder: &str| names.as_ref().unwrap()[placeholder].clone();
         assert_eq!([name("#0"), name("#1"), name("#2"), name("#3")], ["w9", "x", "w7", "w6"]);
         let values = values.unwrap();
-        assert_eq!([&values[":0"], &values[":1"], &values[":2"]].map(|value| value.as_n().unwrap().as_str()), ["1", "77", "4"]);
+        assert_eq!(
+            [&values[":0"], &values[":1"], &values[":2"]].map(|value| value.as_n().unwrap().as_str()),
+            ["1", "77", "4"]
+        );
     }
 
     #[test]
     fn nesting_and_elements_are_written_out() {
         let mut names = Names::default();
         let list = Operand::ListAppend(Box::new(Operand::at_or("l", vec![])), Box::new(Operand::At("m".into())));
-        let update = Update::new().set("l", list).set(Path::element("e", 3), Assigned::Difference(5.into(), Operand::At("n".into())));
-        assert_eq!(
-            names.update(&update).unwrap().unwrap(),
-            "SET #0=list_append(if_not_exists(#0,:0),#1),#2[3]=:1-#3"
-        );
+        let update = Update::new()
+            .set("l", list)
+            .set(Path::element("e", 3), Assigned::Difference(5.into(), Operand::At("n".into())));
+        assert_eq!(names.update(&update).unwrap().unwrap(), "SET #0=list_append(if_not_exists(#0,:0),#1),#2[3]=:1-#3");
         let size = Condition::equal(Subject::Size("l".into()), 3);
         let condition = size.and(Condition::between(Path::element("l", 0), 1, 2));
         assert_eq!(names.condition(&condition).unwrap(), "(size(#0)=:2 AND #0[0] BETWEEN :3 AND :4)");

@@ -21,11 +21,7 @@ impl DynamoTable {
     /// What may be sent again is sent again when `attempt` passed or the first sending failed, and the first answer
     /// counts. A sending whose caller gave up goes on for a little: what it may have written is written, and the
     /// connection that it was making serves the next.
-    pub(super) async fn send<O, E, F>(
-        &self,
-        resend: Resend,
-        request: impl Fn() -> F + Send,
-    ) -> Result<O, TableError>
+    pub(super) async fn send<O, E, F>(&self, resend: Resend, request: impl Fn() -> F + Send) -> Result<O, TableError>
     where
         F: Future<Output = Result<O, SdkError<E>>> + Send + 'static,
         O: Send + 'static,
