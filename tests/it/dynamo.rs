@@ -2,8 +2,9 @@
 //! `TOLLGATE_DYNAMODB_ENDPOINT` names (DynamoDB Local, or AWS itself).
 
 use std::sync::{Arc, OnceLock, mpsc};
+use std::time::Duration;
 
-use tollgate_adapters::table::{DynamoSettings, DynamoTable, StaticCredentials};
+use tollgate_adapters::table::{DynamoSettings, DynamoTable, StaticCredentials, Timeouts};
 
 /// The endpoint all tests of this process share; its two tables have their usual names. Another process may use it as
 /// long as this one lives.
@@ -31,14 +32,20 @@ pub(crate) fn start() -> String {
     told.recv().unwrap()
 }
 
-/// Settings for an endpoint.
+/// Settings for an endpoint, with patience: the machine that runs the tests may be busy.
 pub(crate) fn settings(endpoint: &str) -> DynamoSettings {
     DynamoSettings {
         endpoint: Some(endpoint.to_owned()),
         credentials: endpoint.starts_with("http://").then(StaticCredentials::dummy),
+        timeouts: PATIENT,
         ..DynamoSettings::default()
     }
 }
+
+const PATIENT: Timeouts = {
+    let long = Duration::from_secs(20);
+    Timeouts { connect: long, attempt: long, operation: long, sending: long }
+};
 
 /// A client of the shared endpoint, with its tables made.
 pub(crate) async fn table() -> Arc<DynamoTable> {

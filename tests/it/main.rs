@@ -16,6 +16,7 @@ mod process;
 mod program;
 mod runtime_api;
 mod table;
+mod table_faults;
 mod tidy;
 mod upstream;
 mod wire;

@@ -9,8 +9,6 @@ mod health;
 mod pool;
 mod render;
 mod send;
-#[cfg(test)]
-mod tests;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -36,19 +34,6 @@ use render::{Names, attributes, item, key};
 
 pub use create::CreateError;
 
-/// For connecting, TLS included.
-const CONNECT: Duration = Duration::from_millis(250);
-
-/// One sending of what may be sent again.
-const ATTEMPT: Duration = Duration::from_millis(60);
-
-/// A whole call, as its caller sees it.
-const OPERATION: Duration = Duration::from_millis(130);
-
-/// A sending lives on for this long after its caller gave up, so that a slow handshake ends in a connection for the
-/// next call instead of being begun anew by each.
-const LIVES_ON: Duration = Duration::from_millis(500);
-
 /// For the connection that [`DynamoTable::warm`] makes.
 const WARM: Duration = Duration::from_millis(300);
 
@@ -71,8 +56,35 @@ pub struct DynamoSettings {
     pub region: Option<String>,
     /// Credentials; `None` asks the environment, as every AWS program does.
     pub credentials: Option<StaticCredentials>,
+    /// How long to wait for it.
+    pub timeouts: Timeouts,
     /// Tells whether the environment was frozen since the last call.
     pub clock: Arc<dyn Clock>,
+}
+
+/// How long to wait for the table. The default is for a request's way; what runs after the answer may take longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For connecting, TLS included.
+    pub connect: Duration,
+    /// For the first sending of what may be sent again.
+    pub attempt: Duration,
+    /// For a whole call, as its caller sees it.
+    pub operation: Duration,
+    /// A sending lives on for this long, counted from its start, when its caller gave up: so a slow handshake ends in a
+    /// connection for the next call instead of being begun anew by each.
+    pub sending: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_millis(250),
+            attempt: Duration::from_millis(60),
+            operation: Duration::from_millis(130),
+            sending: Duration::from_millis(500),
+        }
+    }
 }
 
 impl Default for DynamoSettings {
@@ -83,6 +95,7 @@ impl Default for DynamoSettings {
             endpoint: None,
             region: None,
             credentials: None,
+            timeouts: Timeouts::default(),
             clock: Arc::new(SystemClock),
         }
     }
@@ -117,6 +130,7 @@ pub struct DynamoTable {
     client: Client,
     hot: String,
     control: String,
+    timeouts: Timeouts,
     health: Health,
 }
 
@@ -130,7 +144,7 @@ impl DynamoTable {
     /// Makes the client; no call goes to the table yet (see [`Self::warm`]). Roots of trust are read only where the
     /// endpoint is not plain HTTP, and once.
     pub async fn connect(settings: DynamoSettings) -> Arc<Self> {
-        let DynamoSettings { hot, control, endpoint, region, credentials, clock } = settings;
+        let DynamoSettings { hot, control, endpoint, region, credentials, timeouts, clock } = settings;
         let plain = endpoint.as_deref().is_some_and(|endpoint| endpoint.starts_with("http://"));
         let pool = Pool::new(plain, Arc::clone(&clock)).shared();
         let region = region.or_else(|| (endpoint.is_some() && credentials.is_some()).then(|| ANY_REGION.to_owned()));
@@ -141,17 +155,20 @@ impl DynamoTable {
                 .credentials_provider(given(credentials)),
             (credentials, region) => from_environment(credentials, region, (!plain).then(|| pool.clone())).await,
         };
-        let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(LIVES_ON).build();
+        let sending = TimeoutConfig::builder()
+            .connect_timeout(timeouts.connect)
+            .operation_attempt_timeout(timeouts.sending)
+            .build();
         if endpoint.is_some() {
             config.set_endpoint_url(endpoint);
         }
         let config = config
             .http_client(pool)
             .retry_config(RetryConfig::disabled())
-            .timeout_config(timeouts)
+            .timeout_config(sending)
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .build();
-        Arc::new(Self { client: Client::from_conf(config), hot, control, health: Health::new(clock) })
+        Arc::new(Self { client: Client::from_conf(config), hot, control, timeouts, health: Health::new(clock) })
     }
 
     /// Makes a connection ahead of the first request, by one read of an item that is not there. Waits 300 ms at most,
@@ -175,7 +192,7 @@ impl DynamoTable {
             .table_name(self.name(which))
             .key(KEY, AttributeValue::S(key.to_owned()))
             .consistent_read(reading == Reading::Strong);
-        let answer = send::send(&self.health, Resend::Once, || read.clone().send()).await?;
+        let answer = self.send(Resend::Once, || read.clone().send()).await?;
         answer.item.map(item).transpose()
     }
 
@@ -195,7 +212,7 @@ impl DynamoTable {
         for _ in 0..2 {
             let asked = asked(wanted).map_err(|error| TableError::invalid(error.to_string()))?;
             let read = self.client.batch_get_item().request_items(self.name(which), asked);
-            let answer = send::send(&self.health, Resend::Once, || read.clone().send()).await?;
+            let answer = self.send(Resend::Once, || read.clone().send()).await?;
             for attributes in answer.responses.into_iter().flatten().flat_map(|(_, items)| items) {
                 if let Some(AttributeValue::S(name)) = attributes.get(KEY) {
                     found.insert(name.clone(), item(attributes)?);
@@ -279,7 +296,7 @@ impl Table for DynamoTable {
                 .set_expression_attribute_names(names)
                 .set_expression_attribute_values(values)
                 .return_values_on_condition_check_failure(OnFailure::AllOld);
-            send::send(&self.health, terms.resend, || put.clone().send()).await.map(drop)
+            self.send(terms.resend, || put.clone().send()).await.map(drop)
         })
     }
 
@@ -307,7 +324,7 @@ impl Table for DynamoTable {
                 .set_expression_attribute_values(values)
                 .return_values(ReturnValue::AllNew)
                 .return_values_on_condition_check_failure(OnFailure::AllOld);
-            let answer = send::send(&self.health, terms.resend, || update.clone().send()).await?;
+            let answer = self.send(terms.resend, || update.clone().send()).await?;
             item(answer.attributes.unwrap_or_default())
         })
     }
@@ -327,7 +344,7 @@ impl Table for DynamoTable {
                 .set_expression_attribute_names(names)
                 .set_expression_attribute_values(values)
                 .return_values_on_condition_check_failure(OnFailure::AllOld);
-            send::send(&self.health, terms.resend, || delete.clone().send()).await.map(drop)
+            self.send(terms.resend, || delete.clone().send()).await.map(drop)
         })
     }
 }

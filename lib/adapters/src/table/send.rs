@@ -1,41 +1,55 @@
 //! How a request to the table is sent: within a time, once or twice.
 
 use std::pin::pin;
+use std::time::Duration;
 
 use aws_sdk_dynamodb::error::SdkError;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tollgate::table::{Resend, TableError};
 
+use super::DynamoTable;
 use super::answer::{Conditional, error};
-use super::health::Health;
-use super::{ATTEMPT, OPERATION};
 
-/// Sends what `request` makes and waits for its answer [`OPERATION`] at most.
-///
-/// What may be sent again is sent again when [`ATTEMPT`] passed or the first sending failed, and the first answer
-/// counts. A sending whose caller gave up goes on for a little: what it may have written is written, and the
-/// connection that it was making serves the next.
-pub(super) async fn send<O, E, F>(
-    health: &Health,
-    resend: Resend,
-    request: impl Fn() -> F + Send,
-) -> Result<O, TableError>
-where
-    F: Future<Output = Result<O, SdkError<E>>> + Send + 'static,
-    O: Send + 'static,
-    E: Conditional,
-{
-    health.ask()?;
-    let started = Instant::now();
-    let first = tokio::spawn(request());
-    let end = started + OPERATION;
-    let answer = match resend {
-        Resend::Never => timeout_at(end, judged(first)).await.unwrap_or_else(|_| late()),
-        Resend::Once => timeout_at(end, twice(first, started + ATTEMPT, request)).await.unwrap_or_else(|_| late()),
-    };
-    health.saw(&answer);
-    answer
+/// What is still waited when the time is over. In a process that was itself stopped or starved, the time is over
+/// before anyone looked at the answer that lies there; this is the look.
+const LAST_LOOK: Duration = Duration::from_millis(2);
+
+impl DynamoTable {
+    /// Sends what `request` makes and waits for its answer as long as [`super::Timeouts::operation`] says.
+    ///
+    /// What may be sent again is sent again when `attempt` passed or the first sending failed, and the first answer
+    /// counts. A sending whose caller gave up goes on for a little: what it may have written is written, and the
+    /// connection that it was making serves the next.
+    pub(super) async fn send<O, E, F>(&self, resend: Resend, request: impl Fn() -> F + Send) -> Result<O, TableError>
+    where
+        F: Future<Output = Result<O, SdkError<E>>> + Send + 'static,
+        O: Send + 'static,
+        E: Conditional,
+    {
+        self.health.ask()?;
+        let started = Instant::now();
+        let first = tokio::spawn(request());
+        let end = started + self.timeouts.operation;
+        let answer = match resend {
+            Resend::Never => within(end, judged(first)).await,
+            Resend::Once => within(end, twice(first, started + self.timeouts.attempt, request)).await,
+        };
+        let answer = answer.unwrap_or_else(|| {
+            let detail = format!("no answer within {:?}", self.timeouts.operation);
+            Err(TableError::Unavailable { maybe_done: true, detail, source: None })
+        });
+        self.health.saw(&answer);
+        answer
+    }
+}
+
+async fn within<T>(end: Instant, answer: impl Future<Output = T>) -> Option<T> {
+    let mut answer = pin!(answer);
+    match timeout_at(end, &mut answer).await {
+        Ok(answer) => Some(answer),
+        Err(_) => timeout(LAST_LOOK, answer).await.ok(),
+    }
 }
 
 async fn twice<O, E, F>(
@@ -49,21 +63,19 @@ where
     E: Conditional,
 {
     let mut first = pin!(judged(first));
-    match timeout_at(patience, &mut first).await {
-        Ok(Err(TableError::Unavailable { .. })) => judged(tokio::spawn(request())).await,
-        Ok(answer) => answer,
-        Err(_) => {
-            let mut second = pin!(judged(tokio::spawn(request())));
-            let (answer, other_is_second) = tokio::select! {
-                answer = &mut first => (answer, true),
-                answer = &mut second => (answer, false),
-            };
-            match (answer, other_is_second) {
-                (Err(TableError::Unavailable { .. }), true) => second.await,
-                (Err(TableError::Unavailable { .. }), false) => first.await,
-                (answer, _) => answer,
-            }
-        }
+    match within(patience, &mut first).await {
+        Some(Err(TableError::Unavailable { .. })) => return judged(tokio::spawn(request())).await,
+        Some(answer) => return answer,
+        None => {}
+    }
+    let mut second = pin!(judged(tokio::spawn(request())));
+    let (answer, other) = tokio::select! {
+        answer = &mut first => (answer, second),
+        answer = &mut second => (answer, first),
+    };
+    match answer {
+        Err(TableError::Unavailable { .. }) => other.await,
+        answer => answer,
     }
 }
 
@@ -76,9 +88,4 @@ async fn judged<O, E: Conditional>(sending: JoinHandle<Result<O, SdkError<E>>>) 
             source: Some(Box::new(panicked)),
         }),
     }
-}
-
-fn late<O>() -> Result<O, TableError> {
-    let detail = format!("no answer within {OPERATION:?}");
-    Err(TableError::Unavailable { maybe_done: true, detail, source: None })
 }

@@ -28,6 +28,7 @@ use crate::auth::Caller;
 use crate::clock::{Clock, Timestamp};
 use crate::exchange::LimitVerdict;
 use crate::expression::{Expression, Facts};
+use crate::forward::BoxFuture;
 use crate::mode::Mode;
 use crate::refusal::Refusal;
 use crate::table::{Table, TableError, Which};
@@ -38,6 +39,10 @@ use window::{Place, SKEW, Window};
 
 /// For how long a request waits for its limits, all of them together, at most. The table's adapter gives up before.
 pub const BOUND: Duration = Duration::from_millis(150);
+
+/// What is still waited when the time is over. In a process that was itself stopped or starved, the time is over
+/// before anyone looked at the answer that lies there; this is the look.
+const LAST_LOOK: Duration = Duration::from_millis(5);
 
 /// How often a token whose window ended before it could be spent is asked for anew.
 const TRIES: usize = 3;
@@ -147,9 +152,12 @@ impl Limit {
             if self.known.denied(key, window) {
                 return Answer::Over { window };
             }
+            if Instant::now() >= bound {
+                break;
+            }
             let (update, terms) = window.take(self.rate, &self.known.take_stale(key));
-            match tokio::time::timeout_at(bound, table.update(Which::Hot, &item_key, &update, &terms)).await {
-                Ok(Ok(item)) => {
+            match within(bound, table.update(Which::Hot, &item_key, &update, &terms)).await {
+                Some(Ok(item)) => {
                     let Some(taken) = window.taken(&item) else { break };
                     self.known.keep_stale(key, window, window.stale(&item));
                     let now = clock.now();
@@ -159,7 +167,7 @@ impl Limit {
                     }
                     // The window ended while we asked. Its token may not be spent in another one and is lost.
                 }
-                Ok(Err(TableError::Refused { old })) => {
+                Some(Err(TableError::Refused { old })) => {
                     if old.and_then(|old| window.taken(&old)).is_none() {
                         break;
                     }
@@ -168,8 +176,10 @@ impl Limit {
                         return Answer::Over { window };
                     }
                 }
-                Ok(Err(TableError::Throttled { .. } | TableError::Unavailable { .. } | TableError::Invalid { .. }))
-                | Err(_) => break,
+                Some(Err(
+                    TableError::Throttled { .. } | TableError::Unavailable { .. } | TableError::Invalid { .. },
+                ))
+                | None => break,
             }
         }
         self.without_table(key, clock)
@@ -200,6 +210,13 @@ impl Limit {
                 None => Answer::Over { window },
             },
         }
+    }
+}
+
+async fn within<T>(bound: Instant, mut asking: BoxFuture<'_, T>) -> Option<T> {
+    match tokio::time::timeout_at(bound, &mut asking).await {
+        Ok(answer) => Some(answer),
+        Err(_) => tokio::time::timeout(LAST_LOOK, asking).await.ok(),
     }
 }
 
