@@ -87,7 +87,8 @@ impl Respond {
     }
 }
 
-/// `to: {redirect: …}`, compiled (RFC 9110 §15.4).
+/// `to: {redirect: …}`, compiled (RFC 9110 §15.4). The request's query is kept, but by a `location` that writes a query
+/// or a fragment of its own.
 #[derive(Debug)]
 pub struct Redirect {
     /// 301, 302, 303, 307 or 308.
@@ -147,7 +148,13 @@ impl Redirect {
     /// [`Refusal::Unforwardable`] where the address cannot be written.
     pub fn answer(&self, facts: &Facts<'_>) -> Result<Response, Refusal> {
         let location = match &self.location {
-            Some(location) => location.render_path(facts)?.into_owned(),
+            Some(location) => {
+                let mut address = location.render_path(facts)?.into_owned();
+                if !location.has(&['?', '#']) {
+                    push_query(&mut address, facts.query);
+                }
+                address
+            }
             None => self.assembled(facts)?,
         };
         let mut response = Response::empty(self.status);
@@ -180,11 +187,15 @@ impl Redirect {
             location.push('/');
         }
         location.push_str(&path);
-        if let Some(query) = facts.query {
-            location.push('?');
-            location.push_str(query);
-        }
+        push_query(&mut location, facts.query);
         Ok(location)
+    }
+}
+
+fn push_query(location: &mut String, query: Option<&str>) {
+    if let Some(query) = query {
+        location.push('?');
+        location.push_str(query);
     }
 }
 
@@ -228,6 +239,19 @@ mod tests {
         assert_eq!(location(&redirect, "GET /", Scheme::Https, "[::1]"), "https://[::1]/");
         redirect.host = Some("new.example:81".to_owned());
         assert_eq!(location(&redirect, "GET /a", Scheme::Http, "x.example:8080"), "http://new.example:81/a");
+    }
+
+    #[test]
+    fn a_location_keeps_the_query_unless_it_has_its_own() {
+        for (text, expected) in [
+            ("https://new.example.com${request.path}", "https://new.example.com/a/b?c=1"),
+            ("/moved", "/moved?c=1"),
+            ("/moved?from=old", "/moved?from=old"),
+            ("/moved#here", "/moved#here"),
+        ] {
+            let redirect = Redirect::location(template(text), StatusCode::PERMANENT_REDIRECT).expect("a location");
+            assert_eq!(location(&redirect, "GET /a/b?c=1", Scheme::Https, "x.example"), expected);
+        }
     }
 
     #[test]
