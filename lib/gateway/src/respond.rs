@@ -210,6 +210,9 @@ fn split_port(authority: &str) -> (&str, Option<u16>) {
 const REFUSED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'^').add(b'`');
 
 #[cfg(test)]
+mod vectors;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::exchange::Scheme;
