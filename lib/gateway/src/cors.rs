@@ -8,6 +8,7 @@ use http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
     ACCESS_CONTROL_REQUEST_METHOD, HeaderName, ORIGIN, VARY,
 };
+use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use crate::exchange::Response;
@@ -121,11 +122,10 @@ impl Cors {
         let Some(origin) = headers.get(ORIGIN).filter(|origin| rules.lists(origin)) else { return Some(response) };
         rules.allow(origin, fields);
         let credentials = rules.settings.credentials;
-        let asked = |name: HeaderName| headers.get(name).cloned();
-        let methods = if rules.any_method && credentials { asked(ACCESS_CONTROL_REQUEST_METHOD) } else { None };
-        fields.insert(ACCESS_CONTROL_ALLOW_METHODS, methods.unwrap_or_else(|| rules.methods.clone()));
+        let method = headers.get(ACCESS_CONTROL_REQUEST_METHOD).filter(|_| rules.any_method && credentials);
+        fields.insert(ACCESS_CONTROL_ALLOW_METHODS, method.unwrap_or(&rules.methods).clone());
         if rules.any_header && credentials {
-            if let Some(asked) = asked(ACCESS_CONTROL_REQUEST_HEADERS) {
+            if let Some(asked) = asked_headers(headers) {
                 fields.insert(ACCESS_CONTROL_ALLOW_HEADERS, asked);
             }
         } else if !rules.headers.is_empty() {
@@ -140,16 +140,7 @@ impl Cors {
     /// Puts the gateway's CORS fields on an answer in place of the upstream's.
     pub fn fields(&self, origin: Option<&HeaderValue>, answer: &mut HeaderMap) {
         let Some(rules) = &self.0 else { return };
-        for name in [
-            ACCESS_CONTROL_ALLOW_ORIGIN,
-            ACCESS_CONTROL_ALLOW_CREDENTIALS,
-            ACCESS_CONTROL_ALLOW_METHODS,
-            ACCESS_CONTROL_ALLOW_HEADERS,
-            ACCESS_CONTROL_EXPOSE_HEADERS,
-            ACCESS_CONTROL_MAX_AGE,
-        ] {
-            answer.remove(name);
-        }
+        strip(answer);
         if rules.varies() {
             vary_by_origin(answer);
         }
@@ -193,20 +184,28 @@ impl OriginMatch {
         if text == "*" {
             return Ok(Self::Any);
         }
-        let wrong = || format!("has an origin \"{text}\" that is not of the form https://shop.example.com");
-        let (scheme, host) = text.split_once("://").ok_or_else(wrong)?;
-        if scheme.is_empty() || host.is_empty() || host.contains(['/', '?', '#', '@', ' ']) {
-            return Err(wrong());
+        Self::parts(&text.to_ascii_lowercase())
+            .ok_or_else(|| format!("has an origin \"{text}\" that is not of the form https://shop.example.com"))
+    }
+
+    fn parts(text: &str) -> Option<Self> {
+        let (scheme, host) = text.split_once("://")?;
+        let wildcard = host.strip_prefix("*.");
+        let authority: Authority = wildcard.unwrap_or(host).parse().ok()?;
+        let has_port = authority.as_str().len() > authority.host().len();
+        let scheme_fits =
+            !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+        let host_fits = !authority.host().is_empty() && !authority.as_str().contains(['@', '*']);
+        if !scheme_fits || !host_fits || (has_port && authority.port_u16().is_none()) {
+            return None;
         }
-        let text = text.to_ascii_lowercase();
-        match host.strip_prefix("*.") {
-            Some(rest) if !rest.is_empty() && !rest.contains('*') => {
-                let host = host.to_ascii_lowercase();
-                Ok(Self::Under(format!("{}://", scheme.to_ascii_lowercase()), host.trim_start_matches('*').to_owned()))
-            }
-            None if !host.contains('*') => Ok(Self::Exact(text)),
-            _ => Err(wrong()),
-        }
+        // Browsers never write a scheme's own port (the URL standard, §4.5).
+        let own = matches!((scheme, authority.port_u16()), ("http", Some(80)) | ("https", Some(443)));
+        let authority = if own { authority.host() } else { authority.as_str() };
+        Some(match wildcard {
+            Some(_) => Self::Under(format!("{scheme}://"), format!(".{authority}")),
+            None => Self::Exact(format!("{scheme}://{authority}")),
+        })
     }
 
     fn matches(&self, origin: &str) -> bool {
@@ -216,9 +215,34 @@ impl OriginMatch {
             Self::Under(scheme, suffix) => origin
                 .strip_prefix(scheme.as_str())
                 .and_then(|host| host.strip_suffix(suffix.as_str()))
-                .is_some_and(|labels| {
-                    !labels.is_empty() && labels.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.'))
-                }),
+                .is_some_and(|labels| labels.split('.').all(is_label)),
+        }
+    }
+}
+
+/// Underscores are no letters of a host name, and yet some hosts have them.
+fn is_label(label: &str) -> bool {
+    !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+}
+
+/// All that a preflight asks for, though it came in several fields.
+fn asked_headers(headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut asked = headers.get_all(ACCESS_CONTROL_REQUEST_HEADERS).iter();
+    let mut whole = asked.next()?.as_bytes().to_vec();
+    for more in asked {
+        whole.extend_from_slice(b", ");
+        whole.extend_from_slice(more.as_bytes());
+    }
+    HeaderValue::from_bytes(&whole).ok()
+}
+
+/// Removes every `Access-Control-*` field, those of later drafts too (`-Allow-Private-Network`).
+fn strip(answer: &mut HeaderMap) {
+    let is_cors = |name: &&HeaderName| name.as_str().starts_with("access-control-");
+    if answer.keys().any(|name| is_cors(&name)) {
+        let gone: Vec<HeaderName> = answer.keys().filter(is_cors).cloned().collect();
+        for name in gone {
+            answer.remove(name);
         }
     }
 }
@@ -297,6 +321,43 @@ mod tests {
     }
 
     #[test]
+    fn an_origin_is_compared_as_browsers_write_it() {
+        let origins = vec!["HTTPS://Shop.Example.com:443".into(), "https://*.example.org:8443".into()];
+        let cors = cors(&CorsSettings { origins, ..CorsSettings::default() });
+        for (origin, listed) in [
+            ("https://shop.example.com", true),
+            ("https://a.example.org:8443", true),
+            ("https://a.example.org", false),
+            ("https://a..example.org:8443", false),
+            ("https://.a.example.org:8443", false),
+            ("https://evil:1@a.example.org:8443", false),
+        ] {
+            let mut answer = HeaderMap::new();
+            cors.fields(Some(&HeaderValue::from_static(origin)), &mut answer);
+            assert_eq!(answer.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN), listed, "{origin}");
+        }
+    }
+
+    #[test]
+    fn fields_of_later_drafts_are_not_the_upstreams_either() {
+        let mut answer = HeaderMap::new();
+        answer.insert("access-control-allow-private-network", HeaderValue::from_static("true"));
+        cors(&shop()).fields(None, &mut answer);
+        assert_eq!(answer.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["vary"]);
+    }
+
+    #[test]
+    fn all_headers_that_a_preflight_asks_for_are_echoed() {
+        let any = vec!["*".to_owned()];
+        let settings =
+            CorsSettings { origins: any.clone(), headers: any, credentials: true, ..CorsSettings::default() };
+        let mut headers = asked("https://a.example");
+        headers.append(ACCESS_CONTROL_REQUEST_HEADERS, HeaderValue::from_static("x-more"));
+        let response = cors(&settings).preflight(&Method::OPTIONS, &headers).expect("an answer");
+        assert_eq!(field(&response, "access-control-allow-headers"), Some("x-asked, x-more"));
+    }
+
+    #[test]
     fn with_credentials_what_was_asked_for_is_echoed_instead_of_a_star() {
         let any = vec!["*".to_owned()];
         let settings = CorsSettings {
@@ -338,7 +399,17 @@ mod tests {
 
     #[test]
     fn what_is_no_origin_is_refused() {
-        for origin in ["shop.example.com", "https://", "https://*.*.a", "https://a/b", "https://*"] {
+        for origin in [
+            "shop.example.com",
+            "https://",
+            "https://*.*.a",
+            "https://a/b",
+            "https://*",
+            "https://a:b",
+            "https://a:99999",
+            "ht tp://a",
+            "https://u@a",
+        ] {
             let settings = CorsSettings { origins: vec![origin.to_owned()], ..CorsSettings::default() };
             assert!(Cors::new(&settings, &[]).is_err(), "{origin}");
         }

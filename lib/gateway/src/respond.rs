@@ -3,12 +3,14 @@
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::Value;
 
 use crate::exchange::{Body, Response};
 use crate::expression::{Facts, Template};
 use crate::refusal::Refusal;
 use crate::transform::path::PathRewrite;
+use crate::transform::without_content;
 
 /// `to: {respond: …}`, compiled.
 #[derive(Debug)]
@@ -69,6 +71,9 @@ impl Respond {
             headers.append(name, template.render_header(facts)?);
         }
         let (content_type, body) = match &self.body {
+            _ if without_content(self.status) => {
+                return Ok(Response { status: self.status, headers, body: Body::Empty });
+            }
             RespondBody::Empty => return Ok(Response { status: self.status, headers, body: Body::Empty }),
             RespondBody::Text(template) => {
                 ("text/plain; charset=utf-8", Bytes::from(template.render(facts).into_owned()))
@@ -82,7 +87,8 @@ impl Respond {
     }
 }
 
-/// `to: {redirect: …}`, compiled (RFC 9110 §15.4).
+/// `to: {redirect: …}`, compiled (RFC 9110 §15.4). The request's query is kept, but by a `location` that writes a query
+/// or a fragment of its own.
 #[derive(Debug)]
 pub struct Redirect {
     /// 301, 302, 303, 307 or 308.
@@ -91,7 +97,7 @@ pub struct Redirect {
     pub location: Option<Template>,
     /// Another scheme.
     pub scheme: Option<String>,
-    /// Another host.
+    /// Another host, with or without a port.
     pub host: Option<String>,
     /// Another port.
     pub port: Option<u16>,
@@ -142,11 +148,17 @@ impl Redirect {
     /// [`Refusal::Unforwardable`] where the address cannot be written.
     pub fn answer(&self, facts: &Facts<'_>) -> Result<Response, Refusal> {
         let location = match &self.location {
-            Some(location) => location.render_path(facts)?.into_owned(),
+            Some(location) => {
+                let mut address = location.render_path(facts)?.into_owned();
+                if !location.has(&['?', '#']) {
+                    push_query(&mut address, facts.query);
+                }
+                address
+            }
             None => self.assembled(facts)?,
         };
         let mut response = Response::empty(self.status);
-        let location = HeaderValue::from_str(&location)
+        let location = HeaderValue::try_from(utf8_percent_encode(&location, REFUSED).to_string())
             .map_err(|_| Refusal::Unforwardable { why: "an address no header can hold" })?;
         response.headers.insert(LOCATION, location);
         Ok(response)
@@ -154,18 +166,20 @@ impl Redirect {
 
     fn assembled(&self, facts: &Facts<'_>) -> Result<String, Refusal> {
         let scheme = self.scheme.as_deref().unwrap_or(facts.scheme.as_str());
-        let (host, port) = split_port(facts.host);
-        let host = self.host.as_deref().unwrap_or(host);
+        let (asked_host, asked_port) = split_port(facts.host);
+        let (host, own_port) = self.host.as_deref().map_or((asked_host, None), split_port);
         // A named scheme drops the request's port, which was the other scheme's.
-        let port = self.port.or(if self.scheme.is_some() { None } else { port });
+        let asked_port = asked_port.filter(|_| self.scheme.is_none());
+        let port = self.port.or(own_port).or(asked_port);
         let port = port.filter(|port| !matches!((scheme, *port), ("http", 80) | ("https", 443)));
         let path = match &self.path {
             RedirectPath::Same => facts.path.to_owned(),
             RedirectPath::Whole(template) => template.render_path(facts)?.into_owned(),
             RedirectPath::Prefix(rewrite) => rewrite.apply(facts, facts.path)?.into_owned(),
         };
-        let mut location = format!("{scheme}://{host}");
-        if let Some(port) = port {
+        // A client of HTTP/1.0 need not say a host; then the path alone leads back to where it came from.
+        let mut location = if host.is_empty() { String::new() } else { format!("{scheme}://{host}") };
+        if let Some(port) = port.filter(|_| !host.is_empty()) {
             location.push_str(&format!(":{port}"));
         }
         // What follows the authority without a slash would be more of it: `example.com` and `.evil.net`.
@@ -173,11 +187,15 @@ impl Redirect {
             location.push('/');
         }
         location.push_str(&path);
-        if let Some(query) = facts.query {
-            location.push('?');
-            location.push_str(query);
-        }
+        push_query(&mut location, facts.query);
         Ok(location)
+    }
+}
+
+fn push_query(location: &mut String, query: Option<&str>) {
+    if let Some(query) = query {
+        location.push('?');
+        location.push_str(query);
     }
 }
 
@@ -187,6 +205,12 @@ fn split_port(authority: &str) -> (&str, Option<u16>) {
         _ => (authority, None),
     }
 }
+
+/// What cannot stand in an address (RFC 3986 §2) and what `http::Uri` refuses.
+const REFUSED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'^').add(b'`');
+
+#[cfg(test)]
+mod vectors;
 
 #[cfg(test)]
 mod tests {
@@ -208,6 +232,44 @@ mod tests {
         assert_eq!(location(&redirect, "GET /a?b=1", Scheme::Http, "x.example:8080"), "http://x.example:8080/a?b=1");
         redirect.host = Some("new.example".to_owned());
         assert_eq!(location(&redirect, "GET /a", Scheme::Http, "x.example:8080"), "http://new.example:8080/a");
+    }
+
+    #[test]
+    fn a_host_may_bring_its_port_and_need_not_be_known() {
+        let mut redirect = Redirect::parts(StatusCode::FOUND);
+        assert_eq!(location(&redirect, "GET /a", Scheme::Http, ""), "/a");
+        assert_eq!(location(&redirect, "GET /", Scheme::Https, "[::1]:8443"), "https://[::1]:8443/");
+        assert_eq!(location(&redirect, "GET /", Scheme::Https, "[::1]"), "https://[::1]/");
+        redirect.host = Some("new.example:81".to_owned());
+        assert_eq!(location(&redirect, "GET /a", Scheme::Http, "x.example:8080"), "http://new.example:81/a");
+    }
+
+    #[test]
+    fn a_location_keeps_the_query_unless_it_has_its_own() {
+        for (text, expected) in [
+            ("https://new.example.com${request.path}", "https://new.example.com/a/b?c=1"),
+            ("/moved", "/moved?c=1"),
+            ("/moved?from=old", "/moved?from=old"),
+            ("/moved#here", "/moved#here"),
+        ] {
+            let redirect = Redirect::location(template(text), StatusCode::PERMANENT_REDIRECT).expect("a location");
+            assert_eq!(location(&redirect, "GET /a/b?c=1", Scheme::Https, "x.example"), expected);
+        }
+    }
+
+    #[test]
+    fn an_address_holds_nothing_that_an_address_may_not() {
+        let redirect = Redirect::parts(StatusCode::FOUND);
+        let request = "GET /a?b=\"\u{e9}<%20";
+        assert_eq!(location(&redirect, request, Scheme::Https, "x.example"), "https://x.example/a?b=%22%C3%A9%3C%20");
+    }
+
+    #[test]
+    fn a_status_without_content_has_none_though_one_is_written() {
+        let body = RespondBody::Text(template("hello"));
+        let respond = Respond { status: StatusCode::NO_CONTENT, headers: Vec::new(), body };
+        let response = respond.answer(&asked("GET /").facts("r")).expect("an answer");
+        assert!(response.headers.is_empty() && matches!(response.body, Body::Empty));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use crate::exchange::{Body, Request};
 use crate::forward::flow;
@@ -19,9 +19,11 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// Of these; empty lists let all pass. `body_max` is in bytes.
-    pub const fn new(allow: Vec<IpNet>, deny: Vec<IpNet>, body_max: u64, content_types: Vec<MediaRange>) -> Self {
-        Self { allow, deny, body_max, content_types }
+    /// Of these; empty lists let all pass. `body_max` is in bytes. IPv4 networks in IPv6 clothes
+    /// (`::ffff:10.0.0.0/104`) are the IPv4 ones, as addresses are.
+    pub fn new(allow: Vec<IpNet>, deny: Vec<IpNet>, body_max: u64, content_types: Vec<MediaRange>) -> Self {
+        let plain = |list: Vec<IpNet>| list.into_iter().map(unmapped).collect();
+        Self { allow: plain(allow), deny: plain(deny), body_max, content_types }
     }
 
     /// The largest body, in bytes.
@@ -46,11 +48,11 @@ impl Screen {
     pub fn check(&self, request: &Request) -> Result<(), Refusal> {
         self.address(request.origin.ip)?;
         let declared = request.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-        let length = request.body.known_len().or(declared);
-        if length.is_some_and(|length| length > self.body_max) {
+        let known = request.body.known_len();
+        if known.max(declared) > Some(self.body_max) {
             return Err(Refusal::BodyTooLarge { limit: self.body_max });
         }
-        if self.content_types.is_empty() || length == Some(0) {
+        if self.content_types.is_empty() || known.or(declared) == Some(0) {
             return Ok(());
         }
         let given = request.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -78,6 +80,13 @@ impl Screen {
     }
 }
 
+fn unmapped(network: IpNet) -> IpNet {
+    let IpNet::V6(v6) = network else { return network };
+    let within = v6.prefix_len().checked_sub(96);
+    let v4 = v6.network().to_ipv4_mapped().zip(within).and_then(|(v4, len)| Ipv4Net::new(v4, len).ok());
+    v4.map_or(network, IpNet::V4)
+}
+
 /// `application/json`, `image/*` or `*/*`; parameters are not looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MediaRange(String);
@@ -88,12 +97,9 @@ impl MediaRange {
     /// # Errors
     /// Words that follow the text as written.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let token = |part: &str| {
-            !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&b))
-        };
-        let fits = text
-            .split_once('/')
-            .is_some_and(|(kind, sub)| (token(kind) && (token(sub) || sub == "*")) || (kind == "*" && sub == "*"));
+        let fits = text.split_once('/').is_some_and(|(kind, sub)| {
+            (is_token(kind) && (is_token(sub) || sub == "*")) || (kind == "*" && sub == "*")
+        });
         if fits {
             Ok(Self(text.to_ascii_lowercase()))
         } else {
@@ -109,11 +115,18 @@ impl MediaRange {
     fn matches(&self, given: &str) -> bool {
         let given = given.split(';').next().unwrap_or_default().trim();
         match self.0.strip_suffix('*') {
-            Some("*/") => !given.is_empty(),
-            Some(kind) => given.get(..kind.len()).is_some_and(|start| start.eq_ignore_ascii_case(kind)),
+            Some(kind) => {
+                let begins = |given: &str| kind == "*/" || given.eq_ignore_ascii_case(kind.trim_end_matches('/'));
+                given.split_once('/').is_some_and(|(given, sub)| begins(given) && is_token(given) && is_token(sub))
+            }
             None => given.eq_ignore_ascii_case(&self.0),
         }
     }
+}
+
+/// RFC 6838 §4.2.
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&b))
 }
 
 #[cfg(test)]
@@ -162,6 +175,32 @@ mod tests {
     }
 
     #[test]
+    fn an_ipv4_network_in_ipv6_clothes_is_the_ipv4_one() {
+        let screen = screen(&[], &["::ffff:10.0.0.0/104", "2001:db8::/32"], &[]);
+        for ip in ["10.1.2.3", "::ffff:10.1.2.3", "2001:db8::1"] {
+            assert!(screen.check(&request(ip, None, "")).is_err(), "{ip}");
+        }
+        for ip in ["11.1.2.3", "2001:db9::1", "::1"] {
+            assert!(screen.check(&request(ip, None, "")).is_ok(), "{ip}");
+        }
+    }
+
+    #[test]
+    fn a_length_over_the_limit_is_refused_whatever_came_so_far() {
+        let mut declared = request("::1", None, "");
+        declared.headers.insert(CONTENT_LENGTH, HeaderValue::from_static("11"));
+        assert!(matches!(screen(&[], &[], &[]).check(&declared), Err(Refusal::BodyTooLarge { limit: 10 })));
+    }
+
+    #[test]
+    fn every_type_is_still_a_type() {
+        let screen = screen(&[], &[], &["*/*"]);
+        assert!(screen.check(&request("::1", Some("a/b; c=d"), "x")).is_ok());
+        assert!(screen.check(&request("::1", Some("a"), "x")).is_err());
+        assert!(screen.check(&request("::1", None, "x")).is_err());
+    }
+
+    #[test]
     fn a_body_over_the_limit_is_refused_by_what_is_known_before_reading() {
         let screen = screen(&[], &[], &[]);
         assert!(screen.check(&request("::1", None, "0123456789")).is_ok());
@@ -174,7 +213,7 @@ mod tests {
         for given in ["application/json", "Application/JSON; charset=utf-8", "image/png"] {
             assert!(screen.check(&request("::1", Some(given), "x")).is_ok(), "{given}");
         }
-        for given in [Some("text/plain"), Some("application/jsonp"), Some("image"), None] {
+        for given in [Some("text/plain"), Some("application/jsonp"), Some("image"), Some("image/"), None] {
             let refused = screen.check(&request("::1", given, "x"));
             assert!(matches!(refused, Err(Refusal::ContentTypeRefused { .. })), "{given:?}");
         }

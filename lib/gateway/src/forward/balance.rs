@@ -1,9 +1,13 @@
 //! Which target of an upstream is next.
+//!
+//! All of it is this environment's alone, and environments are many and short-lived: so a round begins anywhere, or the
+//! first target would take the first request of each.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::Target;
-use super::split::{hash, mixed, pick_weighted};
+use super::split::{at_weight, hash, mixed, share};
 use crate::expression::{Expression, Facts};
 
 /// How targets take turns, compiled; shared by all requests of this environment.
@@ -13,11 +17,21 @@ pub enum Balance {
     RoundRobin {
         /// Turns taken so far.
         turns: AtomicU64,
+        /// The order of the turns, known with the first.
+        round: OnceLock<Round>,
     },
     /// Of two drawn targets the one with fewer requests under way for its weight.
     LeastRequests,
     /// The same subject always to the same target.
     Hash(Expression),
+}
+
+/// A round of as many turns as the weights come to.
+#[derive(Debug, Clone, Copy)]
+pub struct Round {
+    total: u64,
+    stride: u64,
+    begin: u64,
 }
 
 /// Requests under way at one target.
@@ -49,11 +63,11 @@ impl Drop for Counted<'_> {
 impl Balance {
     /// `round_robin`.
     pub const fn round_robin() -> Self {
-        Self::RoundRobin { turns: AtomicU64::new(0) }
+        Self::RoundRobin { turns: AtomicU64::new(0), round: OnceLock::new() }
     }
 
-    /// The target for a request, by index; one that was tried already only where there is no other. `None` where none
-    /// takes traffic.
+    /// The target for a sending, by index; one that was tried already only where there is no other. `None` where none
+    /// takes traffic. `targets` are always the same.
     pub fn pick(
         &self,
         targets: &[Target],
@@ -65,112 +79,92 @@ impl Balance {
         if let [only] = targets {
             return (only.weight > 0).then_some(0);
         }
-        let fresh = |index: &usize| !tried.contains(index);
-        let weights: Vec<u32> =
-            targets.iter().enumerate().map(|(index, target)| if fresh(&index) { target.weight } else { 0 }).collect();
-        let total: u64 = weights.iter().copied().map(u64::from).sum();
+        let total: u64 = weights(targets, tried).map(|(_, weight)| u64::from(weight)).sum();
         if total == 0 {
             return if tried.is_empty() { None } else { self.pick(targets, under_way, seed, facts, &[]) };
         }
+        let drawn = || drawn(weights(targets, tried), mixed(seed ^ FIRST));
         match self {
-            Self::RoundRobin { turns } => {
-                // Turns are spread over the weights by a stride that shares no factor with them.
-                let turn = turns.fetch_add(1, Ordering::Relaxed) % total;
-                let mut at = (u128::from(turn) * u128::from(stride(total)) % u128::from(total)) as u64;
-                for (index, weight) in weights.iter().enumerate() {
-                    match at.checked_sub(u64::from(*weight)) {
-                        Some(rest) => at = rest,
-                        None => return Some(index),
-                    }
-                }
-                None
+            // A retry takes no turn: those of the other requests shall stay even.
+            Self::RoundRobin { .. } if !tried.is_empty() => drawn(),
+            Self::RoundRobin { turns, round } => {
+                let round = round.get_or_init(|| Round::new(total, seed));
+                at_weight(weights(targets, tried), round.place(turns.fetch_add(1, Ordering::Relaxed)))
             }
             Self::LeastRequests => {
-                let first = pick_weighted(&weights, total, mixed(seed ^ 1))?;
-                let second = pick_weighted(&weights, total, mixed(seed ^ 2))?;
-                let load = |index: usize| {
-                    let now = under_way.get(index).map_or(0, UnderWay::now) as u64 + 1;
-                    now * 1_000_000 / u64::from(weights.get(index).copied().unwrap_or(1).max(1))
-                };
-                Some(if load(second) < load(first) { second } else { first })
+                let first = drawn()?;
+                let others = weights(targets, tried).filter(|(index, _)| *index != first);
+                let Some(second) = self::drawn(others, mixed(seed ^ SECOND)) else { return Some(first) };
+                Some(if less(targets, under_way, second, first) { second } else { first })
             }
-            Self::Hash(subject) => {
-                let drawn = match subject.text(facts) {
-                    Ok(subject) if !subject.is_empty() => hash(&[&subject]),
-                    _ => mixed(seed),
-                };
-                pick_weighted(&weights, total, drawn)
-            }
+            Self::Hash(subject) => match subject.text(facts) {
+                Ok(subject) if !subject.is_empty() => nearest(targets, tried, hash(&[&subject])),
+                _ => drawn(),
+            },
         }
     }
 }
 
-/// A stride near the golden ratio of `total` and coprime to it, so that successive turns lie far apart.
-fn stride(total: u64) -> u64 {
-    let mut stride = (total as f64 * 0.618_033_988_75) as u64 | 1;
-    while gcd(stride, total) != 1 {
-        stride += 1;
+impl Round {
+    /// Successive turns lie a golden section of the round apart, so that a target's turns are spread over it.
+    fn new(total: u64, seed: u64) -> Self {
+        let mut stride = share(0x9e37_79b9_7f4a_7c15, total) | 1;
+        while gcd(stride, total) != 1 {
+            stride += 2;
+        }
+        Self { total, stride, begin: share(mixed(seed ^ FIRST), total) }
     }
-    stride
+
+    /// Where in the weights a turn falls: somewhere else for each turn of a round, as the stride shares no factor with
+    /// its length.
+    fn place(&self, turn: u64) -> u64 {
+        let at = u128::from(turn % self.total) * u128::from(self.stride) + u128::from(self.begin);
+        (at % u128::from(self.total)) as u64
+    }
 }
 
-fn gcd(a: u64, b: u64) -> u64 {
+const fn gcd(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testkit::{asked, target};
-
-    fn counts(balance: &Balance, weights: &[u32], requests: u64) -> Vec<usize> {
-        let targets: Vec<_> = weights.iter().map(|weight| target(*weight)).collect();
-        let under_way: Vec<_> = weights.iter().map(|_| UnderWay::default()).collect();
-        let asked = asked("GET /");
-        let mut counts = vec![0; weights.len()];
-        for seed in 0..requests {
-            counts[balance.pick(&targets, &under_way, seed, &asked.facts("r"), &[]).expect("a target")] += 1;
-        }
-        counts
-    }
-
-    #[test]
-    fn targets_take_turns_as_often_as_their_weights_say() {
-        assert_eq!(counts(&Balance::round_robin(), &[3, 1], 8), [6, 2]);
-        assert_eq!(counts(&Balance::round_robin(), &[1, 1, 1], 9), [3, 3, 3]);
-        assert_eq!(counts(&Balance::round_robin(), &[5, 0, 2], 70), [50, 0, 20]);
-    }
-
-    #[test]
-    fn a_retry_goes_to_another_target_where_there_is_one() {
-        let targets = [target(1), target(1)];
-        let under_way = [UnderWay::default(), UnderWay::default()];
-        let asked = asked("GET /");
-        let balance = Balance::round_robin();
-        let pick = |tried: &[usize]| balance.pick(&targets, &under_way, 1, &asked.facts("r"), tried);
-        assert_eq!(pick(&[0]), Some(1));
-        assert_eq!(pick(&[1]), Some(0));
-        assert!(pick(&[0, 1]).is_some());
-    }
-
-    #[test]
-    fn the_target_with_fewer_requests_under_way_is_preferred() {
-        let targets = [target(1), target(1)];
-        let under_way = [UnderWay::default(), UnderWay::default()];
-        let busy: Vec<_> = (0..5).map(|_| under_way[0].count()).collect();
-        let asked = asked("GET /");
-        let share = (0..1000)
-            .filter(|seed| Balance::LeastRequests.pick(&targets, &under_way, *seed, &asked.facts("r"), &[]) == Some(1))
-            .count();
-        assert!((650..=850).contains(&share), "three in four draws see the idle one: {share}");
-        drop(busy);
-        assert_eq!(under_way[0].now(), 0);
-    }
-
-    #[test]
-    fn targets_of_weight_zero_take_nothing() {
-        let asked = asked("GET /");
-        assert_eq!(Balance::round_robin().pick(&[target(0)], &[], 1, &asked.facts("r"), &[]), None);
-        assert_eq!(Balance::round_robin().pick(&[target(0), target(0)], &[], 1, &asked.facts("r"), &[]), None);
-    }
+/// The weights that count: those of tried targets are 0.
+fn weights<'a>(targets: &'a [Target], tried: &'a [usize]) -> impl Iterator<Item = (usize, u32)> + Clone + 'a {
+    targets.iter().enumerate().map(|(index, target)| (index, if tried.contains(&index) { 0 } else { target.weight }))
 }
+
+/// The entry into whose share of the weights a number of 64 bits falls; `None` where all are 0.
+fn drawn(weights: impl Iterator<Item = (usize, u32)> + Clone, number: u64) -> Option<usize> {
+    let total = weights.clone().map(|(_, weight)| u64::from(weight)).sum();
+    at_weight(weights, share(number, total))
+}
+
+/// Whether `one` has fewer requests under way for its weight than `other`.
+fn less(targets: &[Target], under_way: &[UnderWay], one: usize, other: usize) -> bool {
+    let load = |index: usize| under_way.get(index).map_or(0, UnderWay::now) as u128 + 1;
+    let weight = |index: usize| targets.get(index).map_or(0, |target| u128::from(target.weight));
+    load(one) * weight(other) < load(other) * weight(one)
+}
+
+/// Rendezvous hashing with weights: every target draws a number for the subject, and the highest takes it. Where a
+/// target comes or goes, only what was its own moves.
+fn nearest(targets: &[Target], tried: &[usize], subject: u64) -> Option<usize> {
+    let rank = |index: usize, weight: u32| {
+        let target = targets.get(index)?;
+        // FNV-1a: targets are few and their names differ, and the draw spreads what it gives.
+        let name = target.authority.bytes().chain(target.base_path.bytes());
+        let name = name.fold(0xcbf2_9ce4_8422_2325_u64, |hash, b| (hash ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+        // 53 bits, which an f64 holds exactly; never 0.
+        let unit = ((mixed(subject ^ name) >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
+        Some((index, -f64::from(weight) / unit.ln()))
+    };
+    let taking = weights(targets, tried).filter(|(_, weight)| *weight > 0);
+    let ranked = taking.filter_map(|(index, weight)| rank(index, weight));
+    ranked.max_by(|one, other| one.1.total_cmp(&other.1)).map(|(index, _)| index)
+}
+
+/// So that targets are not drawn by the number that draws the split or the pause of the same request.
+const FIRST: u64 = 0xba1a_0001;
+const SECOND: u64 = 0xba1a_0002;
+
+#[cfg(test)]
+mod tests;

@@ -60,16 +60,19 @@ impl Split {
                 _ => mixed(seed ^ SPLIT_SALT),
             },
         };
-        pick_weighted(&self.weights, self.total, drawn)
+        at_weight(self.weights.iter().copied().enumerate(), share(drawn, self.total))
     }
 }
 
-/// The entry into whose share of `total` the number falls.
-pub(crate) fn pick_weighted(weights: &[u32], total: u64, drawn: u64) -> Option<usize> {
-    // The high bits of a product: an even share without the bias of a remainder.
-    let mut at = u64::try_from((u128::from(drawn) * u128::from(total)) >> 64).unwrap_or_default();
-    for (index, weight) in weights.iter().enumerate() {
-        match at.checked_sub(u64::from(*weight)) {
+/// A number below `total`: the high half of a product, an even share without the bias of a remainder.
+pub(crate) const fn share(drawn: u64, total: u64) -> u64 {
+    ((drawn as u128 * total as u128) >> 64) as u64
+}
+
+/// The entry into whose weight `at` falls.
+pub(crate) fn at_weight(weights: impl Iterator<Item = (usize, u32)>, mut at: u64) -> Option<usize> {
+    for (index, weight) in weights {
+        match at.checked_sub(u64::from(weight)) {
             Some(rest) => at = rest,
             None => return Some(index),
         }
@@ -100,6 +103,8 @@ const SPLIT_SALT: u64 = 0x5711_7000;
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::testkit::{asked, asked_with_params, expression_of};
 
@@ -143,5 +148,47 @@ mod tests {
     #[test]
     fn a_split_of_zeroes_takes_nothing() {
         assert_eq!(Split::weighted(vec![0, 0]).pick(&asked("GET /").facts("r"), 1), None);
+    }
+
+    const REQUESTS: u32 = 4_000;
+
+    /// Counts against what the weights say, five standard deviations apart at most.
+    fn near(counts: &[u32], weights: &[u32]) -> Result<(), TestCaseError> {
+        let total: u32 = weights.iter().sum();
+        for (count, weight) in counts.iter().zip(weights) {
+            let p = f64::from(*weight) / f64::from(total);
+            let expected = p * f64::from(REQUESTS);
+            let room = 5.0 * (expected * (1.0 - p)).sqrt() + 1.0;
+            prop_assert!((f64::from(*count) - expected).abs() <= room, "{:?} of {:?}", counts, weights);
+        }
+        Ok(())
+    }
+
+    fn side(weights: Vec<u32>, user: &str, seed: u64) -> usize {
+        let split = Split::sticky("route", weights, expression_of("params.user", &["user"]));
+        split.pick(&asked_with_params("GET /", &[("user", user)]).facts("r"), seed).expect("a branch")
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn shares_of_any_weights_come_near_them(weights in proptest::collection::vec(0u32..50, 1..6), from: u64) {
+            prop_assume!(weights.iter().any(|weight| *weight > 0));
+            let split = Split::weighted(weights.clone());
+            let asked = asked("GET /");
+            let mut counts = vec![0; weights.len()];
+            for nth in 0..REQUESTS {
+                let seed = from.wrapping_add(u64::from(nth));
+                counts[split.pick(&asked.facts("r"), seed).expect("a branch")] += 1;
+            }
+            near(&counts, &weights)?;
+        }
+
+        #[test]
+        fn a_canary_that_grows_loses_no_subject(user in "[a-z0-9@.-]{1,20}", small in 0u32..100, more in 0u32..50) {
+            let canary = |weight: u32| side(vec![100 - weight, weight], &user, 1) == 1;
+            prop_assert!(!canary(small) || canary((small + more).min(100)));
+        }
     }
 }

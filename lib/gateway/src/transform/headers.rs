@@ -14,7 +14,8 @@ pub struct HeaderRewrite {
     pub add: Vec<(HeaderName, Template)>,
     /// Removed.
     pub remove: Vec<HeaderName>,
-    /// Renamed, all values: from, to.
+    /// Renamed with all values, all at once: from, to. What stood under the new name goes, or a client could speak in
+    /// the renamed field's place.
     pub rename: Vec<(HeaderName, HeaderName)>,
 }
 
@@ -44,14 +45,8 @@ impl HeaderRewrite {
 
     /// Changes the fields.
     pub fn apply(&self, values: Values, fields: &mut HeaderMap) {
-        for (from, to) in &self.rename {
-            let moved: Vec<_> = fields.get_all(from).iter().cloned().collect();
-            if !moved.is_empty() {
-                fields.remove(from);
-                for value in moved {
-                    fields.append(to, value);
-                }
-            }
+        if !self.rename.is_empty() {
+            self.rename(fields);
         }
         for name in &self.remove {
             fields.remove(name);
@@ -60,6 +55,21 @@ impl HeaderRewrite {
             fields.insert(name, value);
         }
         for ((name, _), value) in self.add.iter().zip(values.add) {
+            fields.append(name, value);
+        }
+    }
+
+    fn rename(&self, fields: &mut HeaderMap) {
+        let mut moved = Vec::new();
+        let mut gone = Vec::new();
+        for (from, to) in self.rename.iter().filter(|(from, _)| fields.contains_key(from)) {
+            moved.extend(fields.get_all(from).iter().map(|value| (to, value.clone())));
+            gone.extend([from, to]);
+        }
+        for name in gone {
+            fields.remove(name);
+        }
+        for (name, value) in moved {
             fields.append(name, value);
         }
     }
@@ -79,11 +89,16 @@ pub fn reserved(name: &HeaderName) -> bool {
             | header::EXPECT
             | header::VIA
             | header::FORWARDED
-    ) || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "x-request-id")
+    ) || matches!(
+        name.as_str(),
+        "http2-settings" | "keep-alive" | "proxy-connection" | "x-request-deadline-ms" | "x-request-id"
+    )
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::testkit::{self, asked};
 
@@ -111,6 +126,63 @@ mod tests {
         assert_eq!(fields.get_all("x-add").iter().collect::<Vec<_>>(), ["one", "two"]);
         assert_eq!(fields.get_all("x-new").iter().collect::<Vec<_>>(), ["a", "b"]);
         assert!(!fields.contains_key("x-gone") && !fields.contains_key("x-old"));
+    }
+
+    fn applied(rewrite: &HeaderRewrite, mut fields: HeaderMap) -> HeaderMap {
+        let values = rewrite.values(&asked("GET /").facts("r")).expect("values");
+        rewrite.apply(values, &mut fields);
+        fields
+    }
+
+    fn fields(list: &[(&str, &str)]) -> HeaderMap {
+        let mut fields = HeaderMap::new();
+        for (name, value) in list {
+            let name: HeaderName = name.parse().expect("a name");
+            fields.append(name, HeaderValue::from_str(value).expect("a value"));
+        }
+        fields
+    }
+
+    fn all<'f>(fields: &'f HeaderMap, name: &str) -> Vec<&'f HeaderValue> {
+        fields.get_all(name).iter().collect()
+    }
+
+    #[test]
+    fn what_is_renamed_replaces_what_a_client_sent_under_the_new_name() {
+        let rename = vec![(HeaderName::from_static("x-edge-user"), HeaderName::from_static("x-user"))];
+        let rewrite = HeaderRewrite { rename, ..HeaderRewrite::default() };
+        let after = applied(&rewrite, fields(&[("x-user", "forged"), ("x-edge-user", "ada")]));
+        assert_eq!(all(&after, "x-user"), ["ada"]);
+        let after = applied(&rewrite, fields(&[("x-user", "stays")]));
+        assert_eq!(all(&after, "x-user"), ["stays"], "nothing is renamed where nothing stands");
+    }
+
+    #[test]
+    fn two_fields_can_change_names_with_each_other() {
+        let (a, b) = (HeaderName::from_static("a"), HeaderName::from_static("b"));
+        let rewrite = HeaderRewrite { rename: vec![(a.clone(), b.clone()), (b, a)], ..HeaderRewrite::default() };
+        let after = applied(&rewrite, fields(&[("a", "1"), ("b", "2")]));
+        assert_eq!(all(&after, "a"), ["2"]);
+        assert_eq!(all(&after, "b"), ["1"]);
+    }
+
+    proptest! {
+        #[test]
+        fn to_set_and_remove_twice_is_to_do_it_once(
+            list in proptest::collection::vec(("[a-d]{1,2}", "[a-z0-9]{0,4}"), 0..12),
+            set in proptest::collection::vec(("[a-d]{1,2}", "[a-z0-9]{0,4}"), 0..4),
+            remove in proptest::collection::vec("[a-d]{1,2}", 0..4),
+        ) {
+            let name = |text: &String| text.parse::<HeaderName>().expect("a name");
+            let rewrite = HeaderRewrite {
+                set: set.iter().map(|(key, value)| (name(key), testkit::template(value))).collect(),
+                remove: remove.iter().map(name).collect(),
+                ..HeaderRewrite::default()
+            };
+            let list: Vec<_> = list.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+            let once = applied(&rewrite, fields(&list));
+            prop_assert_eq!(applied(&rewrite, once.clone()), once);
+        }
     }
 
     #[test]
