@@ -4,11 +4,20 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::Value;
-use tollgate::clock::{Clock, SystemClock};
+use tollgate::clock::{Clock, SystemClock, Timestamp};
+use tollgate::config::{self, Host};
 use tollgate::exchange::{After, Exchange, Request, Response, Served};
-use tollgate_adapters::door::lambda::invoke_with;
+use tollgate::gateway::{Gateway, World};
+use tollgate::table::MemoryTable;
+use tollgate_adapters::door::lambda::{invoke, invoke_with};
+use tollgate_adapters::files::Disk;
+use tollgate_adapters::upstream::{HttpUpstream, UpstreamSettings};
+
+use crate::program::Upstream;
+use crate::runtime_api::Journal;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../events")
@@ -29,14 +38,20 @@ fn read(path: &Path) -> Value {
     serde_json::from_str(&text).unwrap_or_else(|fault| panic!("{}: {fault}", path.display()))
 }
 
+/// The answer as the files have it: the order of its fields says nothing, so they stand sorted.
+fn pretty(answer: &Value) -> String {
+    let mut answer = answer.clone();
+    answer.sort_all_objects();
+    serde_json::to_string_pretty(&answer).unwrap() + "\n"
+}
+
 /// Sends every event of `folder` through `invoke` and tells all that differs from its answer: the texts, between rules.
-pub(crate) async fn differences(folder: &Path, update: bool, invoke: impl AsyncFn(&[u8]) -> String) -> Vec<String> {
+async fn differences(folder: &Path, update: bool, invoke: impl AsyncFn(&[u8]) -> String) -> Vec<String> {
     let (events, answers) = (names(folder), folder.join("answers"));
     let mut differences = Vec::new();
     for name in &events {
         let event = std::fs::read(folder.join(format!("{name}.json"))).unwrap();
-        let got: Value = serde_json::from_str(&invoke(&event).await).unwrap();
-        let got = serde_json::to_string_pretty(&got).unwrap() + "\n";
+        let got = pretty(&serde_json::from_str(&invoke(&event).await).unwrap());
         let path = answers.join(format!("{name}.json"));
         if update {
             std::fs::create_dir_all(&answers).unwrap();
@@ -50,6 +65,49 @@ pub(crate) async fn differences(folder: &Path, update: bool, invoke: impl AsyncF
     }
     differences.extend(names(&answers).difference(&events).map(|name| format!("{name}: an answer without an event")));
     differences
+}
+
+/// The moment at which every sample event happens.
+#[derive(Debug)]
+struct Noon;
+
+impl Clock for Noon {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_secs(1_795_521_600)
+    }
+}
+
+/// A gateway of the config that ships, with upstreams that tell what reached them.
+async fn shipped(upstream: &Upstream) -> Gateway {
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../infra/gateway.yaml");
+    let url = format!("http://{}", upstream.address);
+    let env = |name: &str| name.ends_with("_URL").then(|| url.clone());
+    let compiled = config::compile(config.to_str().unwrap(), Host { files: &Disk, env: &env })
+        .unwrap_or_else(|problems| panic!("{problems}"));
+    let upstream = HttpUpstream::new(UpstreamSettings::default(), Arc::new(Noon));
+    Gateway::new(compiled.routes, World { table: Arc::new(MemoryTable::default()), upstream, clock: Arc::new(Noon) })
+}
+
+/// What a run of its own would tell differently: how long it took.
+fn settled(answer: &str) -> String {
+    let mut answer: Value = serde_json::from_str(answer).unwrap();
+    if let Some(timing) = answer["headers"].get_mut("server-timing") {
+        let told =
+            timing.as_str().unwrap().split(", ").map(|one| one.split_once("dur=").unwrap().0.to_owned() + "dur=…");
+        *timing = told.collect::<Vec<_>>().join(", ").into();
+    }
+    answer.to_string()
+}
+
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "the one switch of the golden files")]
+async fn every_sample_event_has_its_whole_answer() {
+    let upstream = Upstream::start(Journal::default()).await;
+    let gateway = shipped(&upstream).await;
+    let update = std::env::var("UPDATE").is_ok_and(|update| update == "1");
+    let invoke = async |event: &[u8]| settled(&invoke(&gateway, event).await.unwrap().0);
+    let differences = differences(&folder(), update, invoke).await;
+    assert!(differences.is_empty(), "{}", differences.join("\n\n"));
 }
 
 async fn accept(request: Request) -> Served {

@@ -127,22 +127,28 @@ impl Program {
 
     /// Waits until bytes from `from` lie unread in a socket of the process.
     pub(crate) async fn has_unread(&self, from: SocketAddr) {
-        let port = format!(":{:04X}", from.port());
-        soon("bytes in the socket", async {
-            loop {
-                let table = std::fs::read_to_string(format!("/proc/{}/net/tcp", self.pid)).unwrap();
-                let unread = table.lines().skip(1).any(|line| {
-                    let mut columns = line.split_whitespace().skip(2);
-                    let (remote, queues) = (columns.next().unwrap(), columns.nth(1).unwrap());
-                    remote.ends_with(&port) && !queues.ends_with(":00000000")
-                });
-                if unread {
-                    return;
-                }
-                tokio::task::yield_now().await;
+        soon("bytes in the socket", self.sockets(from, |sockets| sockets.iter().any(|socket| socket.unread))).await;
+    }
+
+    /// Waits until every connection of the process to `to` has seen that the other side closed it.
+    pub(crate) async fn has_seen_the_end(&self, to: SocketAddr) {
+        soon("the connections' end", self.sockets(to, |sockets| sockets.iter().all(|socket| socket.ended))).await;
+    }
+
+    async fn sockets(&self, peer: SocketAddr, wanted: impl Fn(&[Socket]) -> bool) {
+        let port = format!(":{:04X}", peer.port());
+        loop {
+            let table = std::fs::read_to_string(format!("/proc/{}/net/tcp", self.pid)).unwrap();
+            let rows = table.lines().skip(1).map(|row| row.split_whitespace().collect::<Vec<_>>());
+            let sockets: Vec<Socket> = rows
+                .filter(|columns| columns[2].ends_with(&port))
+                .map(|columns| Socket { ended: columns[3] != ESTABLISHED, unread: !columns[4].ends_with(":00000000") })
+                .collect();
+            if wanted(&sockets) {
+                return;
             }
-        })
-        .await;
+            tokio::task::yield_now().await;
+        }
     }
 
     /// What its threads have run so far, in nanoseconds.
@@ -154,6 +160,14 @@ impl Program {
             .sum()
     }
 }
+
+/// A row of the system's table of sockets.
+struct Socket {
+    ended: bool,
+    unread: bool,
+}
+
+const ESTABLISHED: &str = "01";
 
 fn lines(from: impl AsyncRead + Send + Unpin + 'static) -> mpsc::UnboundedReceiver<String> {
     let (sender, receiver) = mpsc::unbounded_channel();

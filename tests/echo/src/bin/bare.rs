@@ -1,6 +1,6 @@
 //! The Lambda door's loop without a gateway behind it: what of a cost or a fault is the loop's own. Nothing ships with it.
 //!
-//! Answers a fixed text, or where `UPSTREAM` names an address, what comes from there; `x-after: /path` asks for a call
+//! Answers a fixed text, or where `UPSTREAM` is a URL, what comes from there; `x-after: /path` asks for a call
 //! of that path after the answer.
 
 use std::convert::Infallible;
@@ -50,7 +50,7 @@ async fn serve(request: Request, upstream: Option<Arc<str>>, client: Upstream) -
         },
         Some(upstream) => {
             if let Some(path) = request.headers.get("x-after").and_then(|path| path.to_str().ok()) {
-                let (client, path) = (client.clone(), format!("http://{upstream}{path}"));
+                let (client, path) = (client.clone(), format!("{upstream}{path}"));
                 after.push(async move { drop(client.get(Uri::try_from(path).unwrap_or_default()).await) });
             }
             forward(request, &upstream, &client).await.unwrap_or_else(|fault| Response {
@@ -66,7 +66,7 @@ async fn serve(request: Request, upstream: Option<Arc<str>>, client: Upstream) -
 async fn forward(request: Request, upstream: &str, client: &Upstream) -> Result<Response, Fault> {
     let mut outbound = http::Request::new(Full::new(request.body.collect(u64::MAX).await?));
     *outbound.method_mut() = request.method;
-    *outbound.uri_mut() = Uri::try_from(format!("http://{upstream}{}", request.path))?;
+    *outbound.uri_mut() = Uri::try_from(format!("{upstream}{}", request.path))?;
     let (head, body) = client.request(outbound).await?.into_parts();
     let body = Body::stream(body.map_err(|fault| BodyFault::Broken(fault.into())));
     Ok(Response { status: head.status, headers: head.headers, body })

@@ -1,3 +1,5 @@
+//! Answers whose bytes come out as they went in.
+
 use std::collections::VecDeque;
 
 use http_body_util::BodyExt;

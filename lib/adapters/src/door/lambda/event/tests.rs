@@ -1,3 +1,5 @@
+//! Events taken by their shape, and byte for byte.
+
 use serde_json::{Value, json};
 
 use super::*;

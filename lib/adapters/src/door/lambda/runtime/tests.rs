@@ -1,3 +1,5 @@
+//! How much time an invocation has.
+
 use super::*;
 
 fn time(deadline: &str) -> (Option<Duration>, Option<Duration>) {
