@@ -149,13 +149,14 @@ impl Gateway {
         let normal = normalise(&request.path).map_err(bad)?;
         let none = Params::default();
         let mut facts = facts(request, &normal.path, &none, None, "", now);
-        // A preflight is matched as the method it asks for, so that a route for GET answers it.
+        // A preflight is matched as the method it asks for, so that a route for GET answers it; where none does, a
+        // route for OPTIONS may.
         let asked = crate::cors::is_preflight(&request.method, &request.headers);
         if let Some(asked) = &asked {
             facts.method = asked;
         }
         let found = match self.routes.router.find(&facts) {
-            Outcome::NotFound if asked.is_some() => {
+            Outcome::NotFound | Outcome::MethodNotAllowed { .. } if asked.is_some() => {
                 facts.method = &request.method;
                 self.routes.router.find(&facts)
             }

@@ -183,6 +183,28 @@ async fn a_request_stops_at_the_first_stage_that_says_no_and_nothing_after_is_as
 }
 
 #[tokio::test]
+async fn a_preflight_for_a_method_without_a_route_goes_to_a_route_for_options() {
+    let (gateway, upstream) = gateway(
+        r#"
+version: 1
+upstreams: {own: {targets: "http://own.internal"}}
+defaults: {auth: none}
+routes:
+  - {name: get, match: {path: /a, methods: [GET]}, to: own}
+  - {name: options, match: {path: "/{x}", methods: [OPTIONS]}, to: own}
+"#,
+    );
+    for (line, asked, status) in [("OPTIONS /a", "PUT", StatusCode::OK), ("OPTIONS /a/b", "PUT", StatusCode::NOT_FOUND)]
+    {
+        let mut preflight = request(line);
+        preflight.headers.insert(ORIGIN, HeaderValue::from_static("https://shop.example.com"));
+        preflight.headers.insert(ACCESS_CONTROL_REQUEST_METHOD, HeaderValue::from_static(asked));
+        assert_eq!(gateway.handle(preflight).await.response.status, status, "{line} for {asked}");
+    }
+    assert_eq!(sent(&upstream), ["own.internal:80 OPTIONS http://own.internal/a"]);
+}
+
+#[tokio::test]
 async fn a_preflight_is_answered_though_everything_else_would_refuse_it() {
     let (gateway, upstream) = gateway(ALL);
     let mut preflight = request("OPTIONS /orders/7");

@@ -10,7 +10,7 @@ use crate::expression::{Expression, Facts};
 /// The conditions of one route, all of which must hold.
 #[derive(Debug)]
 pub struct Conditions {
-    /// `None` is every path.
+    /// `None` is every path; it comes after all that name one, regexes too.
     pub path: Option<PathMatch>,
     /// Empty is every method.
     pub methods: Vec<Method>,
@@ -69,7 +69,15 @@ impl Conditions {
     pub(super) fn hold(&self, facts: &Facts<'_>) -> bool {
         self.headers.iter().all(|(name, value)| header_holds(facts.headers, name, value))
             && self.query.iter().all(|(name, value)| facts.query_value(name).is_some_and(|given| value.holds(&given)))
-            && self.when.as_ref().is_none_or(|when| when.truth(facts).unwrap_or(false))
+            && self.when.as_ref().is_none_or(|when| self.true_of(when, facts))
+    }
+
+    /// Whether an expression is true of a request and of what the path captures of it; one that fails is not.
+    fn true_of(&self, when: &Expression, facts: &Facts<'_>) -> bool {
+        let capturing = self.path.as_ref().filter(|path| !path.params().is_empty());
+        let params = capturing.map(|path| path.capture(facts.path));
+        let params = params.as_ref().unwrap_or(facts.params);
+        when.truth(&Facts { params, ..*facts }).unwrap_or(false)
     }
 
     /// Whether the method is taken; `HEAD` goes to a route for `GET`.

@@ -1,5 +1,8 @@
 //! Hosts of a route: a name, or `*.` and a name for all under it; with a port only where one is written.
 
+use std::borrow::Cow;
+use std::net::Ipv6Addr;
+
 /// One host of a route.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HostMatch {
@@ -22,12 +25,16 @@ impl HostMatch {
             Some(name) => (true, name),
             None => (false, host),
         };
-        let name = name.trim_end_matches('.').to_ascii_lowercase();
+        let name = name.to_ascii_lowercase();
         let label = |label: &str| {
             !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
         };
-        let address = name.starts_with('[') && name.ends_with(']') && !wildcard;
-        if address || name.split('.').all(label) { Ok(Self { name, wildcard, port }) } else { Err(wrong()) }
+        let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+        let fits = match address {
+            Some(address) => !wildcard && address.parse::<Ipv6Addr>().is_ok(),
+            None => name.split('.').all(label),
+        };
+        if fits { Ok(Self { name, wildcard, port }) } else { Err(wrong()) }
     }
 
     /// As the config writes it.
@@ -39,12 +46,42 @@ impl HostMatch {
 }
 
 /// An authority's name, without a trailing dot, and its port; `None` where the port is no number.
-pub(super) fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
+fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
     let (name, port) = match authority.rsplit_once(':') {
-        Some((name, port)) if !port.ends_with(']') => (name, Some(port.parse().ok()?)),
+        Some((name, port)) if !port.ends_with(']') => {
+            // `parse` alone would take a sign too.
+            let digits = port.bytes().all(|b| b.is_ascii_digit());
+            (name, Some(port.parse().ok().filter(|_| digits)?))
+        }
         _ => (authority, None),
     };
     Some((name.strip_suffix('.').unwrap_or(name), port))
+}
+
+/// The host that a request asks for.
+#[derive(Debug)]
+pub(super) struct Asked<'a> {
+    /// Lower case, without a trailing dot.
+    pub(super) name: Cow<'a, str>,
+    pub(super) port: Option<u16>,
+}
+
+impl<'a> Asked<'a> {
+    /// Of an authority, `host` or `host:port`. What is no number after the colon is no port (`host:`, RFC 3986 §3.2.3).
+    pub(super) fn of(authority: &'a str) -> Self {
+        let (name, port) = split_port(authority).unwrap_or_else(|| {
+            let name = authority.rsplit_once(':').map_or(authority, |(name, _)| name);
+            (name.strip_suffix('.').unwrap_or(name), None)
+        });
+        let lower = !name.bytes().any(|b| b.is_ascii_uppercase());
+        Self { name: if lower { Cow::Borrowed(name) } else { Cow::Owned(name.to_ascii_lowercase()) }, port }
+    }
+
+    /// What the name is under, the longest first: of `a.b.c`, `b.c` and `c`.
+    pub(super) fn parents(&self) -> impl Iterator<Item = &str> {
+        let parent = |name: &str| name.find('.').filter(|at| *at > 0);
+        std::iter::successors(Some(&*self.name), move |name| name.get(parent(name)? + 1..)).skip(1)
+    }
 }
 
 #[cfg(test)]
@@ -57,8 +94,28 @@ mod tests {
             assert_eq!(HostMatch::parse(text).map(|host| host.show()).as_deref(), Ok(text));
         }
         assert_eq!(HostMatch::parse("API.Example.com.").map(|host| host.show()).as_deref(), Ok("api.example.com"));
-        for text in ["", "*", "*.*.a", "a b", "a..b", "a:x", "http://a", "*.", "a/b", "a:99999"] {
+        for text in
+            ["", "*", "*.*.a", "a b", "a..b", "a:x", "http://a", "*.", "a/b", "a:99999", "a:", "a:+8", "[a]", "*.[::1]"]
+        {
             assert!(HostMatch::parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn the_host_of_a_request_is_its_name_and_its_port() {
+        for (authority, name, port) in [
+            ("a.b", "a.b", None),
+            ("A.b.:8080", "a.b", Some(8080)),
+            ("a.b:", "a.b", None),
+            ("a.b:x", "a.b", None),
+            ("[::1]:80", "[::1]", Some(80)),
+            ("[::1]", "[::1]", None),
+            ("", "", None),
+        ] {
+            let asked = Asked::of(authority);
+            assert_eq!((&*asked.name, asked.port), (name, port), "{authority}");
+        }
+        assert_eq!(Asked::of("a.b.c").parents().collect::<Vec<_>>(), ["b.c", "c"]);
+        assert_eq!(Asked::of(".b.c").parents().count(), 0);
     }
 }

@@ -6,10 +6,10 @@ use std::borrow::Cow;
 #[derive(Debug, PartialEq, Eq)]
 pub struct Normal<'a> {
     /// Starts with `/`; no dot segments, no empty segments but the last, unreserved characters decoded, the hex digits
-    /// of what stays encoded in capitals.
+    /// of what stays encoded in capitals, and encoded whatever may not stand in a path (RFC 3986 §3.3).
     pub path: Cow<'a, str>,
-    /// Whether a `%2F`, a `%5C` or a backslash stands in it, which upstreams disagree about: refused unless the route
-    /// keeps them.
+    /// Whether a `%2F` or a `%5C` stands in it (a backslash was sent as it is or encoded), which upstreams disagree
+    /// about: refused unless the route keeps them.
     pub encoded_slash: bool,
 }
 
@@ -28,28 +28,35 @@ pub fn normalise(path: &str) -> Result<Normal<'_>, &'static str> {
         return Ok(Normal { path: Cow::Borrowed(path), encoded_slash: false });
     }
     let (decoded, encoded_slash) = decode(path)?;
-    Ok(Normal { path: Cow::Owned(without_dots(&decoded)), encoded_slash })
+    let normal = without_dots(&decoded);
+    let path = if normal == path { Cow::Borrowed(path) } else { Cow::Owned(normal) };
+    Ok(Normal { path, encoded_slash })
 }
 
 /// Whether a path is normal for certain, as nearly all are.
 fn is_plain(path: &str) -> bool {
     let mut before = b' ';
     path.bytes().all(|b| {
-        let fine = match b {
-            b'/' => before != b'/',
-            b'.' => before != b'/',
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'~' => true,
-            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' | b':' | b'@' => true,
-            _ => false,
-        };
+        let fine = if matches!(b, b'/' | b'.') { before != b'/' } else { may_stand(b) };
         before = b;
         fine
     })
 }
 
-/// Decodes what is unreserved, writes the other escapes alike, and encodes what a request target may not hold.
-fn decode(path: &str) -> Result<(String, bool), &'static str> {
-    let mut decoded = String::with_capacity(path.len());
+/// What a segment may hold as it is: RFC 3986's `pchar` without its escapes.
+const fn may_stand(b: u8) -> bool {
+    is_unreserved(b)
+        || matches!(b, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' | b':' | b'@')
+}
+
+const fn is_unreserved(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~')
+}
+
+/// Decodes what is unreserved, writes the other escapes alike, and encodes what a path may not hold: `{` and `%7B` are
+/// one to an upstream, so they are one here. Also tells whether an encoded slash or a backslash stands in it.
+pub(super) fn decode(path: &str) -> Result<(String, bool), &'static str> {
+    let mut decoded = String::with_capacity(path.len() + 8);
     let mut encoded_slash = false;
     let mut bytes = path.bytes();
     while let Some(b) = bytes.next() {
@@ -59,27 +66,28 @@ fn decode(path: &str) -> Result<(String, bool), &'static str> {
                 let (Some(high), Some(low)) = (high, low) else { return Err("a broken escape") };
                 high << 4 | low
             }
-            b'\\' => {
-                encoded_slash = true;
-                decoded.push('\\');
+            0 => return Err("a NUL"),
+            0x01..=0x1f | 0x7f => return Err("a control character"),
+            b'/' => {
+                decoded.push('/');
                 continue;
             }
-            0..=0x1f | 0x7f => return Err("a control character"),
-            b' ' | b'"' | b'<' | b'>' | b'^' | b'`' | b'#' | b'?' | 0x80.. => b,
-            _ => {
+            _ if may_stand(b) => {
                 decoded.push(char::from(b));
                 continue;
             }
+            _ => b,
         };
-        match byte {
-            0 => return Err("a NUL"),
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => decoded.push(char::from(byte)),
-            _ => {
-                encoded_slash |= matches!(byte, b'/' | b'\\');
-                decoded.push('%');
-                decoded.push(digit(byte >> 4));
-                decoded.push(digit(byte & 15));
-            }
+        if byte == 0 {
+            return Err("a NUL");
+        }
+        if is_unreserved(byte) {
+            decoded.push(char::from(byte));
+        } else {
+            encoded_slash |= matches!(byte, b'/' | b'\\');
+            decoded.push('%');
+            decoded.push(digit(byte >> 4));
+            decoded.push(digit(byte & 15));
         }
     }
     Ok((decoded, encoded_slash))
@@ -142,7 +150,8 @@ mod tests {
             ("/a%c3%a9%3a", "/a%C3%A9%3A"),
             ("/é", "/%C3%A9"),
             ("/a b<>\"^`", "/a%20b%3C%3E%22%5E%60"),
-            ("/{id}|'", "/{id}|'"),
+            ("/{id}|'[a]", "/%7Bid%7D%7C'%5Ba%5D"),
+            ("/%7bid%7d", "/%7Bid%7D"),
             ("/a;v=1,2", "/a;v=1,2"),
             ("/.../..a", "/.../..a"),
             ("/%25%32%66", "/%252f"),
@@ -154,7 +163,7 @@ mod tests {
 
     #[test]
     fn encoded_slashes_are_told_and_kept() {
-        for (sent, normal) in [("/a%2fb", "/a%2Fb"), ("/a%5c..%5Cb", "/a%5C..%5Cb"), ("/a\\b", "/a\\b")] {
+        for (sent, normal) in [("/a%2fb", "/a%2Fb"), ("/a%5c..%5Cb", "/a%5C..%5Cb"), ("/a\\..\\b", "/a%5C..%5Cb")] {
             let found = normalise(sent).expect("a path");
             assert_eq!(found.path, normal);
             assert!(found.encoded_slash, "{sent}");
@@ -169,13 +178,27 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_normal_path_is_borrowed() {
+        for path in ["/", "/a/b.c/", "/a%20b/%C3%A9", "/..a"] {
+            assert!(matches!(normalise(path).expect("a path").path, Cow::Borrowed(_)), "{path}");
+        }
+    }
+
     proptest! {
         #[test]
-        fn normal_is_normal(path in "/(\\PC|[./%\\\\a-f0-9]){0,24}") {
+        fn no_text_makes_the_normaliser_panic(path in any::<String>()) {
+            let _ = normalise(&path);
+            let _ = normalise(&format!("/{path}"));
+        }
+
+        #[test]
+        fn normal_is_normal(path in "/(\\PC|[./%\\\\{}a-f0-9]|%2[eEfF]|%5[cC]){0,24}") {
             if let Ok(normal) = normalise(&path) {
                 let once = normal.path.into_owned();
                 prop_assert!(once.starts_with('/'));
                 prop_assert!(!once.contains("//") && !once.contains("/../") && !once.contains("/./"));
+                prop_assert!(!once.ends_with("/.") && !once.ends_with("/..") && !once.contains('\\'));
                 prop_assert!(once.parse::<http::uri::PathAndQuery>().is_ok_and(|parsed| parsed.path() == once), "{}", once);
                 let twice = normalise(&once).expect("a normal path is a path");
                 prop_assert_eq!(twice.path, once.as_str());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use percent_encoding::percent_decode_str;
 use regex::{Regex, RegexBuilder};
 
-use super::path::normalise;
+use super::path::{decode, normalise};
 use crate::expression::Params;
 
 /// The path of a route.
@@ -45,13 +45,41 @@ pub(super) enum Rest {
     Capture(Arc<str>),
 }
 
+/// How specific a path is, the greater the more (config.md, *Matching*): the first field that differs decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Specificity {
+    class: Class,
+    /// Length of the literal segments before the first capture.
+    prefix: usize,
+    end: End,
+    /// Length of all literal text, and segments count too.
+    text: usize,
+    /// `/{*name}` over `/**`.
+    captures_rest: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Class {
+    Regex,
+    Open,
+    Exact,
+}
+
+/// What a path says of its end: captures over `**`, and that over a raw prefix of the same length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum End {
+    Raw,
+    Rest,
+    Fixed,
+}
+
 impl PathMatch {
     /// Reads a pattern: `/orders`, `/orders/{id}`, `/orders/{id}:cancel`, `/files/{*path}`, `/orders/**`.
     ///
     /// # Errors
     /// Words that follow the text as written.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let Some(path) = text.strip_prefix('/') else { return Err("must start with `/`".to_owned()) };
+        let path = rooted(text)?;
         let mut segments = Vec::new();
         let mut rest = Rest::None;
         let mut params: Vec<Arc<str>> = Vec::new();
@@ -62,9 +90,12 @@ impl PathMatch {
                 if !last {
                     return Err(format!("has `{segment}` before its end: it stands for all that follows"));
                 }
-                rest = match segment.strip_prefix("{*").map(|name| name.strip_suffix('}')) {
+                rest = match segment.strip_prefix("{*") {
                     None => Rest::Any,
-                    Some(name) => Rest::Capture(capture(name.unwrap_or_default(), &mut params)?),
+                    Some(name) => {
+                        let name = name.strip_suffix('}').ok_or("must end with `}` where it begins with `{*`")?;
+                        Rest::Capture(capture(name, &mut params)?)
+                    }
                 };
             } else if let Some(named) = segment.strip_prefix('{') {
                 let (name, suffix) = named.split_once('}').ok_or("has a `{` without its `}`")?;
@@ -73,13 +104,17 @@ impl PathMatch {
             } else if segment.is_empty() && !last {
                 return Err("has two slashes together".to_owned());
             } else {
-                segments.push(Segment::Literal(literal(segment)?));
+                let text = literal(segment)?;
+                if matches!(text.as_str(), "." | "..") {
+                    return Err("has a dot segment, which no request's path has once it is normalised".to_owned());
+                }
+                segments.push(Segment::Literal(text));
             }
         }
         Ok(Self { source: text.to_owned(), params, form: Form::Segments { segments, rest } })
     }
 
-    /// A regex that the whole path must match.
+    /// A regex that the whole path must match, as it is once normalised: what is encoded in it stays so.
     ///
     /// # Errors
     /// Words that follow the text as written.
@@ -94,9 +129,7 @@ impl PathMatch {
     /// # Errors
     /// Words that follow the text as written.
     pub fn raw_prefix(text: &str) -> Result<Self, String> {
-        if !text.starts_with('/') {
-            return Err("must start with `/`".to_owned());
-        }
+        rooted(text)?;
         let normal = normalise(text).map_err(|why| format!("cannot be a path: {why}"))?;
         let form = Form::RawPrefix(normal.path.into_owned());
         Ok(Self { source: format!("{{raw_prefix: {text:?}}}"), params: Vec::new(), form })
@@ -130,38 +163,48 @@ impl PathMatch {
                 }
                 shape
             }
-            Form::Regex(_) | Form::RawPrefix(_) => self.source.clone(),
+            Form::RawPrefix(prefix) => format!("\u{3}{prefix}"),
+            Form::Regex(_) => self.source.clone(),
         }
     }
 
-    /// How specific it is, the greater the more: exact, then the longer literal prefix, captures over `**`, a raw
-    /// prefix below both, a regex last; then more literal text.
-    pub(super) fn specificity(&self) -> (u8, usize, u8, usize) {
+    /// The shape of `/**`, which takes every path.
+    pub(super) fn shape_of_all() -> String {
+        "/\u{1}".to_owned()
+    }
+
+    /// How specific it is.
+    pub(super) fn specificity(&self) -> Specificity {
         match &self.form {
             Form::Segments { segments, rest } => {
                 let literal = |segment: &Segment| match segment {
                     Segment::Literal(text) => Some(text.len() + 1),
                     Segment::Capture { .. } => None,
                 };
-                let prefix: usize = segments.iter().map_while(literal).sum();
-                let all: usize = segments
-                    .iter()
-                    .map(|segment| match segment {
-                        Segment::Literal(text) => text.len() + 2,
-                        Segment::Capture { suffix, .. } => suffix.len() + 1,
-                    })
-                    .sum();
+                let text = |segment: &Segment| match segment {
+                    Segment::Literal(text) => text.len() + 2,
+                    Segment::Capture { suffix, .. } => suffix.len() + 1,
+                };
                 let captures = segments.iter().any(|segment| matches!(segment, Segment::Capture { .. }));
-                match rest {
-                    Rest::None if !captures => (2, prefix, 0, all),
-                    Rest::None => (1, prefix, 4, all),
-                    Rest::Capture(_) => (1, prefix, 3, all),
-                    Rest::Any => (1, prefix, 2, all),
+                Specificity {
+                    class: if captures || *rest != Rest::None { Class::Open } else { Class::Exact },
+                    prefix: segments.iter().map_while(literal).sum(),
+                    end: if *rest == Rest::None { End::Fixed } else { End::Rest },
+                    text: segments.iter().map(text).sum(),
+                    captures_rest: matches!(rest, Rest::Capture(_)),
                 }
             }
-            // A prefix's slash is counted where it begins a segment, as in the patterns above.
-            Form::RawPrefix(prefix) => (1, prefix.trim_end_matches('/').len(), 1, 0),
-            Form::Regex(_) => (0, 0, 0, 0),
+            // Its last slash begins a segment, and is not counted where it begins one in the patterns above.
+            Form::RawPrefix(text) => Specificity {
+                class: Class::Open,
+                prefix: text.trim_end_matches('/').len(),
+                end: End::Raw,
+                text: text.len(),
+                captures_rest: false,
+            },
+            Form::Regex(_) => {
+                Specificity { class: Class::Regex, prefix: 0, end: End::Raw, text: 0, captures_rest: false }
+            }
         }
     }
 
@@ -198,11 +241,19 @@ impl PathMatch {
     }
 }
 
+/// What follows the slash at the head of a written path.
+fn rooted(text: &str) -> Result<&str, String> {
+    if text.contains(['?', '#']) {
+        return Err("has a `?` or a `#`: conditions on the query stand under `query`".to_owned());
+    }
+    text.strip_prefix('/').ok_or_else(|| "must start with `/`".to_owned())
+}
+
 /// A name that is not taken yet.
 fn capture(name: &str, params: &mut Vec<Arc<str>>) -> Result<Arc<str>, String> {
-    let fits = (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    if !fits {
-        return Err(format!("captures \"{name}\", which is no name of letters, digits and `_`"));
+    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+    if !(1..=64).contains(&name.len()) || !name.bytes().all(fits) {
+        return Err(format!("captures \"{name}\", which is no name of letters, digits, `-`, `_` and `.`"));
     }
     if params.iter().any(|taken| **taken == *name) {
         return Err(format!("captures `{name}` twice"));
@@ -212,17 +263,17 @@ fn capture(name: &str, params: &mut Vec<Arc<str>>) -> Result<Arc<str>, String> {
     Ok(name)
 }
 
-/// Literal text of a segment, normalised as a request's path is.
+/// Literal text within a segment, normalised as a request's path is.
 fn literal(text: &str) -> Result<String, String> {
     if text.contains(['{', '}']) {
         return Err("has braces within a segment: a capture stands at its beginning, as in `{id}:cancel`".to_owned());
     }
-    if matches!(text, "." | "..") {
-        return Err("has a dot segment".to_owned());
+    if text.contains('*') {
+        return Err("has a `*` within a segment: write `{name}` for one segment, `/**` at the end for all beneath, \
+                    or a `regex`"
+            .to_owned());
     }
-    let rooted = format!("/{text}");
-    let normal = normalise(&rooted).map_err(|why| format!("cannot be a path: {why}"))?;
-    Ok(normal.path.get(1..).unwrap_or_default().to_owned())
+    decode(text).map(|(text, _)| text).map_err(|why| format!("cannot be a path: {why}"))
 }
 
 fn decoded(text: &str) -> String {

@@ -6,13 +6,14 @@ use regex::Regex;
 
 use super::pattern::{Form, PathMatch, Rest, Segment};
 
-/// Routes, by index, found by path.
-#[derive(Debug)]
+/// Routes, by index, found by path. Where several have the same path, they are found in the order they were added.
+#[derive(Debug, Default)]
 pub(super) struct Trie {
     nodes: Vec<Node>,
     prefixes: HashMap<String, Vec<usize>>,
     /// The lengths of the prefixes, each once.
     lengths: Vec<usize>,
+    /// Tried one after the other, and only where nothing above them took the request.
     regexes: Vec<(Regex, usize)>,
     everything: Vec<usize>,
 }
@@ -24,18 +25,6 @@ struct Node {
     ends: Vec<usize>,
     any_rest: Vec<usize>,
     some_rest: Vec<usize>,
-}
-
-impl Default for Trie {
-    fn default() -> Self {
-        Self {
-            nodes: vec![Node::default()],
-            prefixes: HashMap::new(),
-            lengths: Vec::new(),
-            regexes: Vec::new(),
-            everything: Vec::new(),
-        }
-    }
 }
 
 impl Trie {
@@ -51,6 +40,9 @@ impl Trie {
                 }
             }
             Form::Segments { segments, rest } => {
+                if self.nodes.is_empty() {
+                    self.nodes.push(Node::default());
+                }
                 let mut at = 0;
                 for segment in segments {
                     at = self.child(at, segment);
@@ -85,9 +77,8 @@ impl Trie {
         child
     }
 
-    /// Calls `found` for every route whose path takes this one.
+    /// Calls `found` for every route whose segments or raw prefix take this path, roughly the most specific first.
     pub(super) fn visit(&self, path: &str, found: &mut impl FnMut(usize)) {
-        self.everything.iter().for_each(|route| found(*route));
         if let Some(left) = path.strip_prefix('/') {
             self.walk(0, Some(left), found);
         }
@@ -96,23 +87,20 @@ impl Trie {
                 routes.iter().for_each(|route| found(*route));
             }
         }
-        for (regex, route) in &self.regexes {
-            if regex.is_match(path) {
-                found(*route);
-            }
-        }
+    }
+
+    /// The routes below all of those: by regex, and by no path at all.
+    pub(super) fn last(&self) -> impl Iterator<Item = (Option<&Regex>, usize)> {
+        let regexes = self.regexes.iter().map(|(regex, route)| (Some(regex), *route));
+        regexes.chain(self.everything.iter().map(|route| (None, *route)))
     }
 
     fn walk(&self, at: usize, left: Option<&str>, found: &mut impl FnMut(usize)) {
         let Some(node) = self.nodes.get(at) else { return };
-        node.any_rest.iter().for_each(|route| found(*route));
         let Some(left) = left else {
-            node.ends.iter().for_each(|route| found(*route));
+            node.ends.iter().chain(&node.any_rest).for_each(|route| found(*route));
             return;
         };
-        if !left.is_empty() {
-            node.some_rest.iter().for_each(|route| found(*route));
-        }
         let (segment, rest) = match left.split_once('/') {
             Some((segment, rest)) => (segment, Some(rest)),
             None => (left, None),
@@ -125,5 +113,9 @@ impl Trie {
                 self.walk(*child, rest, found);
             }
         }
+        if !left.is_empty() {
+            node.some_rest.iter().for_each(|route| found(*route));
+        }
+        node.any_rest.iter().for_each(|route| found(*route));
     }
 }
