@@ -119,14 +119,14 @@ async fn check_prints_the_shipped_config_compiled_or_every_problem_of_another() 
     let path = path.to_str().unwrap();
     let (code, out, err) = run(&["check", "--config", path]).await;
     assert_eq!((code, out.as_str()), (Some(1), ""));
-    assert!(err.contains(&format!("{path}:3:26: unknown key `colour`")), "{err}");
+    assert!(err.contains(&format!("{path}:3:27: unknown key `colour`")), "{err}");
     assert!(err.contains(&format!("{path}:3:62: unknown upstream \"nowhere\"")), "{err}");
     assert!(err.contains("^^^^^^"), "{err}");
 
     let (code, out, _) = run(&["check", "--config", path, "--format", "json"]).await;
     let problems: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, problems.as_array().map(Vec::len)), (Some(1), Some(2)));
-    assert_eq!((&problems[0]["line"], &problems[0]["column"]), (&Value::from(3), &Value::from(26)));
+    assert_eq!((&problems[0]["line"], &problems[0]["column"]), (&Value::from(3), &Value::from(27)));
 }
 
 #[tokio::test]

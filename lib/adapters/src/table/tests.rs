@@ -1,1 +1,1 @@
-
+//! What the adapter renders and understands.
