@@ -48,7 +48,7 @@ fn the_readmes_config_compiles() {
 
 #[test]
 fn every_example_of_the_config_reference_compiles() {
-    const ROUTE: &str = "  - {name: example, auth: none, match: {path: /}, ";
+    const ROUTE: &str = "  - {name: example, auth: none, match: {path: \"/{name}\"}, ";
     let mut compiled = 0;
     for example in examples(&text("docs/config.md"), "yaml") {
         let upstreams = "upstreams: {orders: {targets: \"http://a\"}, orders-v1: {targets: \"http://a\"}, orders-v2: {targets: \"http://a\"}}\n";
@@ -86,5 +86,5 @@ fn every_key_that_the_config_knows_stands_in_its_reference() {
         }
         asked += 1;
     }
-    assert_eq!(asked, 18, "{problems}");
+    assert!(asked >= 18, "{asked}: {problems}");
 }
