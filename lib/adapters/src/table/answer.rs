@@ -26,7 +26,6 @@ pub(super) trait Conditional: ProvideErrorMetadata + Error + Send + Sync + 'stat
 macro_rules! conditional {
     ($($error:ident),+) => {
         $(impl Conditional for $error {
-            #[expect(clippy::wildcard_enum_match_arm, reason = "the SDK's enum may grow")]
             fn refusal(self) -> Result<ConditionalCheckFailedException, Self> {
                 match self {
                     Self::ConditionalCheckFailedException(refusal) => Ok(refusal),
@@ -52,16 +51,13 @@ impl Conditional for BatchGetItemError {
 }
 
 /// What an error means.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the SDK's enum may grow")]
 pub(super) fn error<E: Conditional>(error: SdkError<E>) -> TableError {
     let maybe_done = may_have_been_done(&error);
     let body = error.raw_response().and_then(|response| response.body().bytes()).map(<[u8]>::to_vec);
     let service = match error {
         SdkError::ServiceError(service) => service.into_err(),
-        SdkError::ConstructionFailure(_)
-        | SdkError::TimeoutError(_)
-        | SdkError::DispatchFailure(_)
-        | SdkError::ResponseError(_) => return unavailable(maybe_done, error),
-        _ => return unavailable(maybe_done, error),
+        other => return unavailable(maybe_done, other),
     };
     let other = match service.refusal() {
         Ok(refusal) => return refused(refusal.item),
@@ -101,10 +97,11 @@ fn reason(body: &[u8]) -> ThrottleReason {
 }
 
 /// Only what never left, or was answered with the caller's fault, certainly was not done.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the SDK's enum may grow")]
 fn may_have_been_done<E>(error: &SdkError<E>) -> bool {
     match error {
         SdkError::ConstructionFailure(_) => false,
-        SdkError::ServiceError(service) => service.raw().status().is_server_error(),
+        SdkError::ServiceError(service) => !service.raw().status().is_client_error(),
         SdkError::DispatchFailure(failure) => !failure.as_connector_error().is_some_and(|error| never_left(error)),
         _ => true,
     }
