@@ -26,6 +26,14 @@ def ready(port):
     raise SystemExit(f"nothing answers on port {port}")
 
 
+def same_work(port):
+    """Both do what the policies say, as far as the client sees it."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{PATHS['policies']}", timeout=1) as answer:
+        seen = (answer.status, answer.headers["x-frame-options"], answer.headers["server"], len(answer.read()))
+        if seen != (200, "DENY", None, 104):
+            raise SystemExit(f"port {port} answers {seen}")
+
+
 def cpu_ns(pid):
     """Time on a processor of every thread, in nanoseconds."""
     return sum(int(open(path).read().split()[0]) for path in glob.glob(f"/proc/{pid}/task/*/schedstat"))
@@ -63,6 +71,7 @@ def main():
     try:
         for port in PORTS.values():
             ready(port)
+            same_work(port)
         for work, path in PATHS.items():
             measured = {name: [] for name in PORTS}
             ratios = []

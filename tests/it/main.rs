@@ -8,6 +8,7 @@
 )]
 
 mod cli;
+mod docs;
 mod door;
 mod dynamo;
 mod lambda;

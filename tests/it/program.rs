@@ -26,7 +26,7 @@ use tokio::task::JoinSet;
 
 use crate::runtime_api::{Journal, RuntimeApi, soon};
 
-/// The binary `name`: the one that `variable` names, else a release build, else a debug build.
+/// The binary `name`: the one that `variable` names, else the one that was built last, for Lambda or in debug.
 #[expect(clippy::disallowed_methods, reason = "the test command says which binary is to be tested")]
 pub(crate) fn binary(name: &str, variable: &str) -> PathBuf {
     if let Ok(path) = std::env::var(variable) {
@@ -34,10 +34,11 @@ pub(crate) fn binary(name: &str, variable: &str) -> PathBuf {
     }
     let test = std::env::current_exe().unwrap();
     let target = test.ancestors().nth(3).unwrap();
-    ["release", "debug"]
-        .map(|profile| target.join(profile).join(name))
+    [target.join("lambda").join(name).join("bootstrap"), target.join("debug").join(name)]
         .into_iter()
-        .find(|path| path.is_file())
+        .filter_map(|path| Some((path.metadata().ok()?.modified().ok()?, path)))
+        .max()
+        .map(|(_, path)| path)
         .unwrap_or_else(|| {
             panic!("there is no binary `{name}` to test: run tests/run, which builds it, or set {variable}")
         })

@@ -151,9 +151,25 @@ fn the_files_and_commands_that_the_readme_names_exist() {
     for link in readme.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
         assert!(link.contains("://") || root().join(link).exists(), "README.md names {link}");
     }
-    for line in readme.lines().filter_map(|line| line.strip_prefix("cargo run -q -- invoke ")) {
-        assert!(root().join(line.trim()).is_file(), "README.md invokes {line}");
+    let mut commands = 0;
+    for words in readme.lines().chain(readme.split('`')).map(|line| line.split_whitespace().collect::<Vec<_>>()) {
+        let (command, rest) = match words.as_slice() {
+            ["cargo", "run", "-q", "--", command, rest @ ..] | ["cargo", "run", "--", command, rest @ ..] => {
+                (*command, rest)
+            }
+            [command, ..] if command.starts_with("./") => {
+                assert!(root().join(command).is_file(), "README.md runs {command}");
+                continue;
+            }
+            _ => continue,
+        };
+        commands += 1;
+        assert!(root().join(format!("cli/src/{command}.rs")).is_file(), "README.md runs `tollgate {command}`");
+        if let ("invoke", [event, ..]) = (command, rest) {
+            assert!(root().join(event).is_file(), "README.md invokes {event}");
+        }
     }
+    assert!(commands >= 4, "{commands} commands");
     let lines = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md").lines().count();
     assert!(lines <= 80, "ARCHITECTURE.md has {lines} lines, at most 80");
 }

@@ -1,3 +1,5 @@
+//! Fixed windows over a table: what they count, and what they refuse.
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Mutex;

@@ -1,3 +1,5 @@
+//! What may pass from one side of the gateway to the other, and what may not.
+
 use std::net::IpAddr;
 
 use proptest::prelude::*;

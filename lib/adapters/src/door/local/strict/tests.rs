@@ -1,3 +1,5 @@
+//! Requests whose framing two readers could read differently.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,0 +1,90 @@
+//! What README.md and docs/config.md show works as they say.
+
+use std::fs;
+use std::path::Path;
+
+use tollgate::config::{self, Files, Host};
+
+fn text(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name)).unwrap()
+}
+
+/// The examples of one language, as they stand between fences.
+fn examples(text: &str, language: &str) -> Vec<String> {
+    let fence = format!("```{language}\n");
+    text.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+}
+
+/// One config, and an empty file for whatever it names.
+#[derive(Debug)]
+struct Example(String);
+
+impl Files for Example {
+    fn read(&self, path: &str) -> Result<Vec<u8>, String> {
+        Ok(if path == "gateway.yaml" { self.0.clone().into_bytes() } else { Vec::new() })
+    }
+
+    fn list(&self, _: &str) -> Result<Vec<String>, String> {
+        Ok(Vec::new())
+    }
+}
+
+fn compile(text: String) -> Result<(), String> {
+    let environment = |_: &str| Some("a-secret".to_owned());
+    let example = Example(text);
+    config::compile("gateway.yaml", Host { files: &example, env: &environment })
+        .map(drop)
+        .map_err(|problems| problems.to_string())
+}
+
+#[test]
+fn the_readmes_config_compiles() {
+    let examples = examples(&text("README.md"), "yaml");
+    assert_eq!(examples.len(), 1);
+    for example in examples {
+        compile(example).unwrap();
+    }
+}
+
+#[test]
+fn every_example_of_the_config_reference_compiles() {
+    const ROUTE: &str = "  - {name: example, auth: none, match: {path: \"/{name}\"}, ";
+    let mut compiled = 0;
+    for example in examples(&text("docs/config.md"), "yaml") {
+        let upstreams = "upstreams: {orders: {targets: \"http://a\"}, orders-v1: {targets: \"http://a\"}, orders-v2: {targets: \"http://a\"}}\n";
+        if example.starts_with("to:") {
+            // A line is a destination.
+            for line in example.lines() {
+                let line = line.split(" #").next().unwrap();
+                compile(format!("version: 1\n{upstreams}routes:\n{ROUTE}{line}}}\n")).unwrap();
+                compiled += 1;
+            }
+        } else {
+            compile(format!("version: 1\n{example}\nroutes:\n{ROUTE}to: {{respond: {{}}}}}}\n")).unwrap();
+            compiled += 1;
+        }
+    }
+    assert!(compiled >= 8, "{compiled} examples");
+}
+
+#[test]
+fn every_key_that_the_config_knows_stands_in_its_reference() {
+    let reference = text("docs/config.md");
+    let wrong = "version: 1\nupstreams: {a: {targets: \"http://a\", x_: 1, retry: {x_: 1}, tls: {x_: 1}}}\n\
+                 limits: {l: {rate: 1/s, by: global, x_: 1}}\nedge: {x_: 1}\ndefaults: {x_: 1}\nx_: 1\nroutes:\n\
+                 \x20 - name: a\n    auth: none\n    x_: 1\n    match: {path: /, x_: 1}\n    cors: {x_: 1}\n    body: {x_: 1}\n    address: {x_: 1}\n\
+                 \x20   request: {x_: 1, headers: {x_: 1}, query: {x_: 1}}\n    response: {x_: 1}\n    to: {redirect: {location: /a, x_: 1}}\n\
+                 \x20 - {name: b, auth: none, match: {path: /b}, to: {respond: {x_: 1}}}\n\
+                 \x20 - {name: c, auth: none, match: {path: /c}, to: {split: [{upstream: a, weight: 1, x_: 1}]}}\n\
+                 \x20 - {name: d, auth: none, match: {path: /d}, to: {x_: 1}}\n";
+    let problems = compile(wrong.to_owned()).unwrap_err();
+    let mut asked = 0;
+    for line in problems.lines().filter(|line| line.contains("`x_`")) {
+        let known = line.split("expected one of ").nth(1).unwrap_or_else(|| panic!("{line} names no keys"));
+        for key in known.trim_end_matches('.').split(", ") {
+            assert!(reference.contains(key), "docs/config.md does not name `{key}` of {line}");
+        }
+        asked += 1;
+    }
+    assert!(asked >= 18, "{asked}: {problems}");
+}
