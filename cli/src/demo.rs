@@ -63,7 +63,7 @@ fn one_or_all(parts: &http::request::Parts, name: &str, all: &[Value]) -> (Statu
     if id.is_empty() || id == name {
         return (StatusCode::OK, json!({name: all}));
     }
-    match all.iter().find(|entry| entry.get("id").is_some_and(|own| *own == id)) {
+    match all.iter().find(|entry| entry.get("id").is_some_and(|own| own.to_string() == id)) {
         Some(entry) => (StatusCode::OK, entry.clone()),
         None => (StatusCode::NOT_FOUND, json!({"error": format!("no such entry in {name}"), "id": id})),
     }
@@ -85,4 +85,29 @@ fn echo(parts: &http::request::Parts, body: &[u8]) -> (StatusCode, Value) {
         "body": String::from_utf8_lossy(body),
     });
     (StatusCode::OK, seen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(answer: Answer, path: &str) -> (u16, Value) {
+        let (parts, ()) = Request::get(path).body(()).unwrap().into_parts();
+        let (status, value) = answer(&parts, b"");
+        (status.as_u16(), value)
+    }
+
+    #[test]
+    fn an_entry_is_found_by_its_number_and_all_by_the_name() {
+        assert_eq!(asked(orders, "/1"), (200, json!({"id": 1, "item": "lamp", "total": 40})));
+        assert_eq!(asked(users, "/2"), (200, json!({"id": 2, "name": "Grace"})));
+        assert_eq!(asked(orders, "/").1["orders"].as_array().map(Vec::len), Some(2));
+        assert_eq!(asked(orders, "/3").0, 404);
+    }
+
+    #[test]
+    fn the_echo_tells_what_reached_it() {
+        let (status, seen) = asked(echo, "/a?b=c");
+        assert_eq!((status, &seen["path"], &seen["query"]), (200, &json!("/a"), &json!("b=c")));
+    }
 }

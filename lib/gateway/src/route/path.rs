@@ -202,7 +202,8 @@ mod tests {
                 prop_assert!(once.parse::<http::uri::PathAndQuery>().is_ok_and(|parsed| parsed.path() == once), "{}", once);
                 let twice = normalise(&once).expect("a normal path is a path");
                 prop_assert_eq!(twice.path, once.as_str());
-                prop_assert_eq!(twice.encoded_slash, normal.encoded_slash);
+                // A segment with one may be gone: what is refused for what was sent is refused all the same.
+                prop_assert!(normal.encoded_slash || !twice.encoded_slash);
             }
         }
     }
