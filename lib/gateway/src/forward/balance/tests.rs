@@ -28,7 +28,7 @@ fn targets_take_turns_as_often_as_their_weights_say() {
         (vec![3, 1], 8, vec![6, 2]),
         (vec![1, 1, 1], 9, vec![3, 3, 3]),
         (vec![5, 0, 2], 70, vec![50, 0, 20]),
-        (vec![1_000_000, 1], 1_000_001, vec![1_000_000, 1]),
+        (vec![50_000, 1], 50_001, vec![50_000, 1]),
     ] {
         assert_eq!(counts(&picks(&Balance::round_robin(), &weights, requests), weights.len()), expected);
     }
