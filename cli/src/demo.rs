@@ -63,7 +63,7 @@ fn one_or_all(parts: &http::request::Parts, name: &str, all: &[Value]) -> (Statu
     if id.is_empty() || id == name {
         return (StatusCode::OK, json!({name: all}));
     }
-    match all.iter().find(|entry| entry.get("id").is_some_and(|own| own.to_string() == id)) {
+    match all.iter().find(|entry| entry.get("id").and_then(Value::as_u64).is_some_and(|own| id.parse() == Ok(own))) {
         Some(entry) => (StatusCode::OK, entry.clone()),
         None => (StatusCode::NOT_FOUND, json!({"error": format!("no such entry in {name}"), "id": id})),
     }
