@@ -50,9 +50,9 @@ fn no_file_is_longer_than_450_lines_of_code_and_no_functions_main_longer_than_60
 
 #[test]
 fn every_module_opens_by_saying_what_it_is_for() {
-    for (path, text) in sources() {
-        assert!(text.starts_with("//!"), "{} does not open with //!", path.display());
-    }
+    let silent: Vec<_> =
+        sources().into_iter().filter(|(_, text)| !text.starts_with("//!")).map(|(path, _)| path).collect();
+    assert!(silent.is_empty(), "{silent:?} do not open with //!");
 }
 
 #[test]

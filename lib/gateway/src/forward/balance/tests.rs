@@ -1,3 +1,5 @@
+//! Which target is next: by weight, by load, by subject, and what is kept when targets change.
+
 use proptest::prelude::*;
 
 use super::*;

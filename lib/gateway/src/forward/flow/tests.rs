@@ -1,3 +1,5 @@
+//! Bodies under way: their timeouts, their limits, and where they are cut.
+
 use http::HeaderMap;
 use tokio::sync::mpsc;
 
