@@ -101,7 +101,7 @@ fn five_hundred_routes_compile() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(12))]
 
     #[test]
     fn no_text_makes_compile_panic(text in "\\PC{0,400}") {
