@@ -39,10 +39,13 @@ fn environment(name: &str) -> Option<String> {
 async fn start() -> Result<(Arc<Gateway>, LambdaSettings, LogSink), String> {
     let settings = Settings::read(environment).map_err(|problems| problems.to_string())?;
     let door = settings.lambda().ok_or("AWS_LAMBDA_RUNTIME_API is not set: this binary runs inside AWS Lambda")?;
-    let compiled = config::compile(&settings.config.to_string_lossy(), Host { files: &Disk, env: &environment })
-        .map_err(|problems| problems.to_string())?;
+    // The config is compiled while the table's connection is opened: neither waits for the other.
+    let path = settings.config.to_string_lossy().into_owned();
+    let compiling =
+        tokio::task::spawn_blocking(move || config::compile(&path, Host { files: &Disk, env: &environment }));
     let table = DynamoTable::connect(settings.table()).await;
     table.warm().await;
+    let compiled = compiling.await.map_err(|fault| fault.to_string())?.map_err(|problems| problems.to_string())?;
     let upstream = HttpUpstream::new(UpstreamSettings::default(), Arc::new(SystemClock));
     let gateway = Gateway::new(compiled.routes, World { table, upstream, clock: Arc::new(SystemClock) });
     Ok((Arc::new(gateway), door, telemetry::stdout(settings.log)))
