@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Uri};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use tokio::time::Instant;
 
 use super::balance::UnderWay;
@@ -57,10 +58,7 @@ impl<'a> Sending<'a> {
         let method = branch.request.method.as_ref().or(route.request.method.as_ref()).unwrap_or(&asked.method);
         let host = branch.request.host.as_deref().or(route.request.host.as_deref());
         let own = route.timeouts.headers.map(|timeout| Instant::now() + timeout);
-        let until = match (own, asked.origin.deadline) {
-            (Some(own), Some(deadline)) => Some(own.min(deadline)),
-            (own, deadline) => own.or(deadline),
-        };
+        let until = earlier(own, asked.origin.deadline);
         let given = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
         Ok(Self { world, backend, asked, route, branch, method, host, path, query, until, given })
     }
@@ -95,10 +93,7 @@ impl<'a> Sending<'a> {
     /// When the answer must have ended, for a sending that began at `started`.
     pub(crate) fn ends(&self, started: Instant) -> Option<Instant> {
         let total = self.route.timeouts.total.map(|total| started + total);
-        match (total, self.asked.origin.deadline) {
-            (Some(total), Some(deadline)) => Some(total.min(deadline)),
-            (total, deadline) => total.or(deadline),
-        }
+        earlier(total, self.asked.origin.deadline)
     }
 
     /// Whether and when to send once more; spends the retry budget where it says so.
@@ -142,10 +137,7 @@ impl<'a> Sending<'a> {
     async fn attempt(&self, target: &Target, body: Body) -> Result<Sent, Refusal> {
         let outbound = self.outbound(target, body)?;
         let own = self.backend.timeout.filter(|timeout| !timeout.is_zero());
-        let until = match (own.map(|own| Instant::now() + own), self.until) {
-            (Some(own), Some(until)) => Some(own.min(until)),
-            (own, until) => own.or(until),
-        };
+        let until = earlier(own.map(|own| Instant::now() + own), self.until);
         let call = self.world.upstream.send(target, outbound);
         let answer = match until {
             Some(until) => match tokio::time::timeout_at(until, call).await {
@@ -180,7 +172,7 @@ impl<'a> Sending<'a> {
         parts.iter().for_each(|part| uri.push_str(part));
         if let Some(query) = query {
             uri.push('?');
-            push_query(&mut uri, query);
+            uri.extend(utf8_percent_encode(query, REFUSED_IN_QUERY));
         }
         Uri::from_maybe_shared(Bytes::from(uri))
             .map_err(|_| Refusal::Unforwardable { why: "its host or its path is none that can be sent on" })
@@ -251,24 +243,10 @@ impl Replay {
     }
 }
 
-/// Every byte of the query is kept; the few that a request target may not hold are encoded (RFC 3986 §3.4).
-fn push_query(uri: &mut String, query: &str) {
-    let bad = |b: u8| b <= b' ' || b >= 0x7f || matches!(b, b'"' | b'<' | b'>' | b'^' | b'`' | b'#');
-    if !query.bytes().any(bad) {
-        uri.push_str(query);
-        return;
-    }
-    for b in query.bytes() {
-        if bad(b) {
-            uri.push('%');
-            uri.push(hex(b >> 4));
-            uri.push(hex(b & 15));
-        } else {
-            uri.push(char::from(b));
-        }
-    }
+/// The earlier of two moments, where one or neither may be set.
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    one.into_iter().chain(other).min()
 }
 
-fn hex(nibble: u8) -> char {
-    char::from(if nibble < 10 { b'0' + nibble } else { b'A' + nibble - 10 })
-}
+/// Every byte of the query is kept; the few that a request target may not hold are encoded (RFC 3986 §3.4).
+const REFUSED_IN_QUERY: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>').add(b'^').add(b'`');
