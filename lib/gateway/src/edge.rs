@@ -117,23 +117,15 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
-    use crate::exchange::Body;
+    use crate::testkit;
 
     fn request(fields: &[(&'static str, &'static str)]) -> Request {
-        let mut headers = HeaderMap::new();
+        let mut request = testkit::request("GET /");
+        request.origin.host = "abc.lambda-url.example".to_owned();
         for (name, value) in fields {
-            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+            request.headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
-        let origin = Origin {
-            ip: IpAddr::from([10, 0, 0, 1]),
-            scheme: Scheme::Https,
-            host: "abc.lambda-url.example".to_owned(),
-            version: "1.1",
-            id: "platform".to_owned(),
-            seed: 1,
-            deadline: None,
-        };
-        Request { method: http::Method::GET, path: "/".to_owned(), query: None, headers, body: Body::Empty, origin }
+        request
     }
 
     fn edge(required: bool) -> Edge {

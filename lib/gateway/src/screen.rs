@@ -132,27 +132,21 @@ fn is_token(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use http::{HeaderMap, HeaderValue, Method};
+    use http::HeaderValue;
 
     use super::*;
-    use crate::exchange::{Origin, Scheme};
+    use crate::testkit;
 
     fn request(ip: &str, content_type: Option<&'static str>, body: &'static str) -> Request {
-        let mut headers = HeaderMap::new();
+        let mut request = testkit::request("POST /");
+        request.origin.ip = ip.parse().expect("an address");
         if let Some(content_type) = content_type {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+            request.headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         }
-        let origin = Origin {
-            ip: ip.parse().expect("an address"),
-            scheme: Scheme::Https,
-            host: "a".to_owned(),
-            version: "1.1",
-            id: "1".to_owned(),
-            seed: 1,
-            deadline: None,
-        };
-        let body = if body.is_empty() { Body::Empty } else { Body::Full(Bytes::from_static(body.as_bytes())) };
-        Request { method: Method::POST, path: "/".to_owned(), query: None, headers, body, origin }
+        if !body.is_empty() {
+            request.body = Body::Full(Bytes::from_static(body.as_bytes()));
+        }
+        request
     }
 
     fn screen(allow: &[&str], deny: &[&str], types: &[&str]) -> Screen {
