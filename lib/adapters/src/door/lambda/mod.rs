@@ -1,4 +1,4 @@
-//! The Lambda door: a function URL's events in, the Runtime API's answers out.
+//! The Lambda door: the events of function URLs, API Gateway and load balancers in, the Runtime API's answers out.
 //!
 //! A loop of our own rather than `lambda_runtime` and `lambda_http`, which hold small streamed answers for 44 ms, write
 //! a failure into a streamed answer's content, panic on some raw queries, hosts and bodies, normalise paths, and
@@ -52,7 +52,7 @@ pub async fn run(gateway: Arc<Gateway>, settings: LambdaSettings, log: LogSink) 
 /// left to do is done when this comes back.
 ///
 /// # Errors
-/// [`NotHttp`] where the event is no HTTP request of payload format 2.0.
+/// [`NotHttp`] where the event is no HTTP request of one of these.
 pub async fn invoke(gateway: &Gateway, event: &[u8]) -> Result<(String, Exchange), NotHttp> {
     invoke_with(|request| gateway.handle(request), event).await
 }

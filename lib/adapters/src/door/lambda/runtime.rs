@@ -18,7 +18,7 @@ use tollgate::refusal::Refusal;
 
 use super::answer::{self, Ending, Source, Streamed};
 use super::api::{Api, Next, RuntimeFault};
-use super::event::{self, Incoming, Invocation, NotHttp};
+use super::event::{self, Front, Incoming, Invocation, NotHttp};
 use super::{LambdaSettings, ResponseMode};
 use crate::LogSink;
 use crate::telemetry::complain;
@@ -67,8 +67,9 @@ where
 {
     let id = format!("{:032x}", event::seed(&SystemClock.now().nanos().to_string()));
     let incoming = event::read(event, Invocation { id, answer_by: None })?;
+    let front = incoming.front;
     let Served { response, mut exchange, after } = serve(&handler, incoming).await;
-    let json = buffered(response, &mut exchange, None).await;
+    let json = buffered(front, response, &mut exchange, None).await;
     finish(after, None).await;
     Ok((json, exchange))
 }
@@ -87,12 +88,13 @@ where
             return None;
         }
     };
-    let streams = incoming.streams && mode == ResponseMode::Stream;
+    let front = incoming.front;
+    let streams = front == Front::FunctionUrl && mode == ResponseMode::Stream;
     let Served { response, mut exchange, after } = serve(handler, incoming).await;
     if streams {
         stream(api, next, response, &mut exchange, time).await;
     } else {
-        let json = buffered(response, &mut exchange, time.answer_by).await;
+        let json = buffered(front, response, &mut exchange, time.answer_by).await;
         taken(api.answer(next, json).await);
     }
     finish(after, time.end_by).await;
@@ -143,8 +145,8 @@ fn instead(refusal: &Refusal, exchange: &mut Exchange, of: &HeaderMap) -> Respon
     response
 }
 
-async fn buffered(response: Response, exchange: &mut Exchange, answer_by: Option<Instant>) -> String {
-    let source = Source { upstream: exchange.upstream.clone().unwrap_or_default(), answer_by };
+async fn buffered(front: Front, response: Response, exchange: &mut Exchange, answer_by: Option<Instant>) -> String {
+    let source = Source { front, upstream: exchange.upstream.clone().unwrap_or_default(), answer_by };
     let Response { status, headers, body } = response;
     let refusal = match unpanicked(answer::buffered(status, &headers, body, &source)).await {
         Ok(Ok(json)) => return json,
@@ -153,11 +155,15 @@ async fn buffered(response: Response, exchange: &mut Exchange, answer_by: Option
     };
     let Response { status, headers, body } = instead(&refusal, exchange, &headers);
     // A refusal's own content is in memory and small.
-    answer::buffered(status, &headers, body, &Source::default()).await.unwrap_or_default()
+    answer::buffered(status, &headers, body, &Source { front, ..Source::default() }).await.unwrap_or_default()
 }
 
 async fn stream(api: &mut Api, next: &Next, response: Response, exchange: &mut Exchange, time: Time) {
-    let source = Source { upstream: exchange.upstream.clone().unwrap_or_default(), answer_by: time.answer_by };
+    let source = Source {
+        front: Front::FunctionUrl,
+        upstream: exchange.upstream.clone().unwrap_or_default(),
+        answer_by: time.answer_by,
+    };
     let (streamed, ending) = Streamed::new(response, time.answer_by);
     taken(api.stream(next, streamed).await);
     // The acknowledgement may come before the end of the content: some emulators give it at once.
