@@ -8,6 +8,7 @@
 )]
 
 mod cli;
+mod concurrent;
 mod docs;
 mod door;
 mod dynamo;
@@ -20,4 +21,5 @@ mod table;
 mod table_faults;
 mod tidy;
 mod upstream;
+mod web;
 mod wire;

@@ -43,7 +43,16 @@ pub fn stdout(level: LogLevel) -> LogSink {
 
 /// Writes one line on standard error, for what belongs to no exchange: an event that is no request, a failing host.
 pub fn complain(message: &str) {
-    let line = serde_json::json!({ "level": "error", "message": message }).to_string() + "\n";
+    note("error", message);
+}
+
+/// Writes one line on standard error, for what is no fault and belongs to no exchange.
+pub fn say(message: &str) {
+    note("info", message);
+}
+
+fn note(level: &str, message: &str) {
+    let line = serde_json::json!({ "level": level, "message": message }).to_string() + "\n";
     drop(std::io::stderr().lock().write_all(line.as_bytes()));
 }
 

@@ -67,7 +67,7 @@ pub(crate) fn read(event: &[u8], invocation: Invocation) -> Result<Incoming, Not
     let (body, bad_body) = body(event.body.take(), event.is_base64_encoded.unwrap_or(false));
     let said = Said::of(front, event, &headers)?;
     let (path, bad_path) = path_of(front, said.path, &said.stage);
-    one_cookie_field(&mut headers, said.cookies);
+    one_cookie_field(&mut headers, &said.cookies);
     let id = if said.id.is_empty() { invocation.id } else { said.id };
     let origin = Origin {
         ip: said.ip.unwrap_or(UNKNOWN),
@@ -227,7 +227,7 @@ fn body(body: Option<Raw<'_>>, encoded: bool) -> (Body, Option<Refusal>) {
 
 /// One `cookie` field of all cookies, as HTTP/1.1 sends them (RFC 6265 §5.4): payload format 2.0 takes the field apart,
 /// and a client of HTTP/2 may send it in parts (RFC 9113 §8.2.3).
-fn one_cookie_field(headers: &mut HeaderMap, cookies: Vec<Option<Raw<'_>>>) {
+fn one_cookie_field(headers: &mut HeaderMap, cookies: &[Option<Raw<'_>>]) {
     if cookies.is_empty() && headers.get_all(COOKIE).iter().nth(1).is_none() {
         return;
     }

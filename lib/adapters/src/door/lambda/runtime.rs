@@ -1,16 +1,22 @@
 //! The loop: `next`, serve, answer, what is left to do, `next`.
 //!
 //! The order is the point. Once `next` is asked for, the environment may be frozen at any instruction, so whatever a
-//! request left to do is done between its answer's acknowledgement and that. One request at a time.
+//! request left to do is done between its answer's acknowledgement and that.
+//!
+//! A lane is one such loop with a connection of its own. Classic Lambda has one; where the host asks for many requests at
+//! once (`AWS_LAMBDA_MAX_CONCURRENCY`, AWS's documentation of Lambda Managed Instances) there are as many lanes, which
+//! share the handler and nothing else.
 
 use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use tokio::task::yield_now;
+use tokio::sync::watch;
+use tokio::task::{JoinSet, yield_now};
 use tokio::time::Instant;
 use tollgate::clock::{Clock, SystemClock, Timestamp};
 use tollgate::exchange::{After, Body, Exchange, Request, Response, Served};
@@ -21,25 +27,72 @@ use super::api::{Api, Next, RuntimeFault};
 use super::event::{self, Front, Incoming, Invocation, NotHttp};
 use super::{LambdaSettings, ResponseMode};
 use crate::LogSink;
+use crate::door::health::{self, HEALTH_PATH};
 use crate::telemetry::complain;
 
-/// Runs the loop with any handler; [`super::run`] is this with a gateway.
+/// Serves events with any handler; [`super::run`] is this with a gateway.
 ///
 /// # Errors
 /// Never comes back but with the fault that ended it: the Runtime API is gone.
 pub async fn run_with<H, F>(handler: H, settings: &LambdaSettings, log: &LogSink) -> Result<Infallible, RuntimeFault>
 where
+    H: Fn(Request) -> F + Send + Sync + 'static,
+    F: Future<Output = Served> + Send,
+{
+    let stop = watch::Sender::new(false);
+    if settings.concurrency.get() == 1 {
+        return lane(&handler, &mut Api::new(&settings.api)?, settings, log, stop.subscribe()).await;
+    }
+    let (mut lanes, handler) = (JoinSet::new(), Arc::new(handler));
+    let start = |lanes: &mut JoinSet<_>| -> Result<(), RuntimeFault> {
+        let (mut api, stopped) = (Api::new(&settings.api)?, stop.subscribe());
+        let (handler, settings, log) = (Arc::clone(&handler), settings.clone(), Arc::clone(log));
+        lanes.spawn(async move { lane(&*handler, &mut api, &settings, &log, stopped).await });
+        Ok(())
+    };
+    for _ in 0..settings.concurrency.get() {
+        start(&mut lanes)?;
+    }
+    let fault = loop {
+        match lanes.join_next().await {
+            Some(Ok(Err(fault))) => break fault,
+            Some(Ok(Ok(never))) => match never {},
+            Some(Err(_)) => {
+                complain("a lane panicked and was replaced");
+                start(&mut lanes)?;
+            }
+            None => break RuntimeFault::Stopped,
+        }
+    };
+    // The first lane that finds the Runtime API gone stops the others, each once what it is serving is answered.
+    stop.send_replace(true);
+    while lanes.join_next().await.is_some() {}
+    Err(fault)
+}
+
+/// One loop.
+async fn lane<H, F>(
+    handler: &H,
+    api: &mut Api,
+    settings: &LambdaSettings,
+    log: &LogSink,
+    mut stop: watch::Receiver<bool>,
+) -> Result<Infallible, RuntimeFault>
+where
     H: Fn(Request) -> F,
     F: Future<Output = Served>,
 {
-    let mut api = Api::new(&settings.api)?;
     loop {
-        let next = api.next().await?;
+        let next = tokio::select! {
+            biased;
+            next = api.next() => next?,
+            _ = stop.wait_for(|stop| *stop) => return Err(RuntimeFault::Stopped),
+        };
         // Sockets that an upstream closed while the environment was frozen are still in the pool. Yielding lets the
         // runtime see their end first: once for its poll of the sockets, once for the tasks which that wakes.
         yield_now().await;
         yield_now().await;
-        if let Some(exchange) = invocation(&handler, &mut api, &next, settings.mode).await {
+        if let Some(exchange) = invocation(handler, api, &next, settings).await {
             log(&exchange);
         }
     }
@@ -68,13 +121,13 @@ where
     let id = format!("{:032x}", event::seed(&SystemClock.now().nanos().to_string()));
     let incoming = event::read(event, Invocation { id, answer_by: None })?;
     let front = incoming.front;
-    let Served { response, mut exchange, after } = serve(&handler, incoming).await;
+    let Served { response, mut exchange, after } = serve(&handler, incoming, HEALTH_PATH).await;
     let json = buffered(front, response, &mut exchange, None).await;
     finish(after, None).await;
     Ok((json, exchange))
 }
 
-async fn invocation<H, F>(handler: &H, api: &mut Api, next: &Next, mode: ResponseMode) -> Option<Exchange>
+async fn invocation<H, F>(handler: &H, api: &mut Api, next: &Next, settings: &LambdaSettings) -> Option<Exchange>
 where
     H: Fn(Request) -> F,
     F: Future<Output = Served>,
@@ -89,8 +142,8 @@ where
         }
     };
     let front = incoming.front;
-    let streams = front == Front::FunctionUrl && mode == ResponseMode::Stream;
-    let Served { response, mut exchange, after } = serve(handler, incoming).await;
+    let streams = front == Front::FunctionUrl && settings.mode == ResponseMode::Stream;
+    let Served { response, mut exchange, after } = serve(handler, incoming, &settings.health).await;
     if streams {
         stream(api, next, response, &mut exchange, time).await;
     } else {
@@ -102,14 +155,17 @@ where
 }
 
 /// Serves what was read. A panic is this request's 500 and no more.
-async fn serve<H, F>(handler: &H, incoming: Incoming) -> Served
+async fn serve<H, F>(handler: &H, incoming: Incoming, health: &str) -> Served
 where
     H: Fn(Request) -> F,
     F: Future<Output = Served>,
 {
-    let Incoming { request, refusal, .. } = incoming;
+    let Incoming { request, refusal, front } = incoming;
     if let Some(refusal) = refusal {
         return refused(&request, &refusal);
+    }
+    if matches!(front, Front::LoadBalancer { .. }) && request.path == health {
+        return health::serving(&request);
     }
     // The request goes down with a handler that panics; this is what its record needs.
     let head = Request {

@@ -89,7 +89,7 @@ trait Texts<'a>: Sized {
 }
 
 impl<'a> Texts<'a> for Option<Raw<'a>> {
-    fn put(self, name: Raw<'a>, pairs: &mut Vec<(Raw<'a>, Option<Raw<'a>>)>) {
+    fn put(self, name: Raw<'a>, pairs: &mut Vec<(Raw<'a>, Self)>) {
         pairs.push((name, self));
     }
 }

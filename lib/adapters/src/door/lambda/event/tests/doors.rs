@@ -16,7 +16,7 @@ fn http_api(stage: &str, path: &str) -> Value {
     })
 }
 
-fn v1(path: &str, query: Value) -> Value {
+fn v1(path: &str, query: &Value) -> Value {
     json!({
         "resource": "/{proxy+}", "path": path, "httpMethod": "POST",
         "headers": { "Host": "api.example.com", "X-Twice": "2", "Cookie": "b=2" },
@@ -74,7 +74,7 @@ fn an_http_apis_decoded_path_is_encoded_again_without_its_stage() {
         let incoming = read_value(&http_api(stage, path));
         assert_eq!((incoming.request.path.as_str(), incoming.front), (taken, Front::HttpApi), "{stage} {path}");
         assert!(incoming.refusal.is_none());
-        let older = changed(v1(path, Value::Null), |event| {
+        let older = changed(v1(path, &Value::Null), |event| {
             event["version"] = "1.0".into();
             event["requestContext"]["stage"] = stage.into();
         });
@@ -95,7 +95,7 @@ fn an_http_apis_query_is_as_it_was_sent_and_its_cookies_are_one_field() {
 #[test]
 fn a_rest_apis_path_is_as_it_was_sent_and_its_stage_no_part_of_it() {
     for path in ["/orders/1", "/a%20b", "/%2e%2e/x", "/prod/x", "/a%2Fb"] {
-        let incoming = read_value(&v1(path, Value::Null));
+        let incoming = read_value(&v1(path, &Value::Null));
         assert_eq!((incoming.request.path.as_str(), incoming.front), (path, Front::RestApi));
         assert_eq!(incoming.request.query, None);
     }
@@ -111,15 +111,15 @@ fn queries_that_were_decoded_are_encoded_again_with_every_value() {
         (json!({}), None),
         (Value::Null, None),
     ] {
-        assert_eq!(read_value(&v1("/", query)).request.query.as_deref(), taken);
+        assert_eq!(read_value(&v1("/", &query)).request.query.as_deref(), taken);
     }
-    let single = changed(v1("/", Value::Null), |event| event["queryStringParameters"] = json!({ "a": "1 2" }));
+    let single = changed(v1("/", &Value::Null), |event| event["queryStringParameters"] = json!({ "a": "1 2" }));
     assert_eq!(single.request.query.as_deref(), Some("a=1%202"));
 }
 
 #[test]
 fn every_value_of_a_field_is_there_where_the_event_has_lists() {
-    let request = read_value(&v1("/", Value::Null)).request;
+    let request = read_value(&v1("/", &Value::Null)).request;
     assert_eq!(request.headers.get_all("x-twice").iter().collect::<Vec<_>>(), ["1", "2"]);
     assert_eq!(request.headers.get_all(COOKIE).iter().collect::<Vec<_>>(), ["a=1; b=2"]);
     assert_eq!(request.method, Method::POST);
@@ -130,7 +130,7 @@ fn every_value_of_a_field_is_there_where_the_event_has_lists() {
     assert_eq!(request.origin.id, "c6af9ac6-7b61-11e6-9a41-93e8deadbeef");
     assert_eq!(full(request.body), b"{\"a\":1}");
     for absent in [Value::Null, json!({})] {
-        let single = changed(v1("/", Value::Null), |event| event["multiValueHeaders"] = absent);
+        let single = changed(v1("/", &Value::Null), |event| event["multiValueHeaders"] = absent);
         assert_eq!(single.request.headers["x-twice"], "2");
     }
 }
