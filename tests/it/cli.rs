@@ -160,6 +160,66 @@ async fn explain_tells_the_route_the_stages_and_what_would_be_sent() {
 }
 
 #[tokio::test]
+async fn explain_tells_what_policies_in_shadow_would_have_refused_and_where() {
+    let config = Config::of(
+        r#"version: 1
+edge: {secret: {header: x-edge, value: "file:secret.txt"}, required: true, mode: shadow}
+limits: {few: {rate: 1/min, by: global}}
+defaults: {auth: none, mode: shadow, limits: [few]}
+routes:
+  - name: a
+    match: {path: /a}
+    address: {allow: [10.0.0.0/8]}
+    body: {max: 4B, content_types: [image/*], mode: off}
+    cors: {origins: ["https://shop.example.com"], mode: shadow}
+    to: {respond: {body: hello}}
+  - {name: b, match: {path: /b}, address: {deny: [127.0.0.1]}, body: {max: 4B}, mode: enforce, to: {respond: {}}}
+"#,
+    );
+    fs::write(config.folder.path().join("secret.txt"), "right").unwrap();
+    let path = config.path();
+    let ask = |rest: &'static [&'static str]| {
+        let config = ["explain", "--config", path.to_str().unwrap()].map(str::to_owned);
+        async move {
+            let args: Vec<&str> = config.iter().map(String::as_str).chain(rest.iter().copied()).collect();
+            run(&args).await
+        }
+    };
+    let (code, out, err) = ask(&["POST", "/a", "-d", "12345", "-H", "origin: https://evil.example"]).await;
+    assert_eq!(code, Some(0), "{err}");
+    for told in [
+        "  edge      secret in x-edge, required (shadow): would refuse, edge_required: the edge's secret is missing or \
+         wrong; passes\n",
+        "origin_not_listed: the origin \"https://evil.example\" is not listed; passes\n",
+        "  screen    addresses (shadow) allow 10.0.0.0/8, deny none, body (off) at most 4B and never over 6MiB, content \
+         types image/*: would refuse, address_denied: the address 127.0.0.1 is not let in; passes\n",
+        "  limit     few (shadow) 1/min by global, fixed_window, exact, on_store_failure local: passes (few admits, 0 \
+         left)\n",
+        "  status    200\n",
+    ] {
+        assert!(out.contains(told), "{told} in {out}");
+    }
+    let (_, out, _) = ask(&["POST", "/b", "-H", "x-edge: right"]).await;
+    assert!(out.contains("required (shadow): passes\n"), "{out}");
+    assert!(out.contains("any: stops here, address_denied: the address 127.0.0.1 is not let in\n"), "{out}");
+    assert!(out.contains("  status    403\n") && !out.contains("  limit "), "{out}");
+}
+
+#[tokio::test]
+async fn explain_tells_that_the_edge_refused() {
+    let config = Config::of(
+        r#"version: 1
+edge: {secret: {header: x-edge, value: "env:NO_SUCH_SECRET"}, required: true}
+routes: [{name: a, auth: none, match: {path: /a}, to: {respond: {}}}]
+"#,
+    );
+    let (code, out, _) = run(&["explain", "--config", config.path().to_str().unwrap(), "GET", "/a"]).await;
+    assert_eq!(code, Some(0));
+    let told = "  edge      secret in x-edge, required: stops here, secret_unavailable: ";
+    assert!(out.contains(told) && !out.contains("  find "), "{out}");
+}
+
+#[tokio::test]
 async fn invoke_prints_the_lambda_answer_in_one_line_and_refuses_what_is_no_http_event() {
     let (code, out, _) = run(&["invoke", "events/greeting.json"]).await;
     assert_eq!((code, out.trim().lines().count()), (Some(0), 1));

@@ -70,6 +70,9 @@ fn every_example_of_the_config_reference_compiles() {
                 compile(format!("version: 1\n{upstreams}routes:\n{ROUTE}{line}}}\n")).unwrap();
                 compiled += 1;
             }
+        } else if example.starts_with("- name:") {
+            compile(format!("version: 1\n{upstreams}routes:\n{example}")).unwrap();
+            compiled += 1;
         } else {
             compile(format!("version: 1\n{example}\nroutes:\n{ROUTE}to: {{respond: {{}}}}}}\n")).unwrap();
             compiled += 1;

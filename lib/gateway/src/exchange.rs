@@ -14,6 +14,7 @@ use http::{HeaderMap, Method, StatusCode};
 use http_body_util::BodyExt;
 
 use crate::clock::Timestamp;
+use crate::mode::Shadowed;
 
 /// One request, as a door hands it over.
 #[derive(Debug)]
@@ -206,8 +207,8 @@ pub struct Exchange {
     pub took: Duration,
     /// What each limit said, in the order asked.
     pub limits: Vec<LimitVerdict>,
-    /// What policies in `mode: shadow` would have refused: their reason codes.
-    pub shadowed: Vec<&'static str>,
+    /// What policies in `mode: shadow` would have refused.
+    pub shadowed: Shadowed,
 }
 
 /// What one limit said of a request, for the log.
@@ -240,7 +241,7 @@ impl Exchange {
             upstream_time: None,
             took: Duration::ZERO,
             limits: Vec::new(),
-            shadowed: Vec::new(),
+            shadowed: Shadowed::default(),
         }
     }
 }

@@ -66,6 +66,7 @@ pub(crate) fn parse(name: &str, text: &str, problems: &mut Problems) -> Option<N
     problems.files.push(SourceFile { name: Arc::from(name), text: Arc::from(text) });
     let options = serde_saphyr::options! {
         with_snippet: false,
+        strict_booleans: true, // YAML 1.2: `off`, `on`, `yes` and `no` are words.
         budget: serde_saphyr::budget! {
             max_nodes: 2_000_000,
             max_events: 4_000_000,
