@@ -11,6 +11,7 @@ mod cli;
 mod docs;
 mod door;
 mod dynamo;
+mod hostile;
 mod lambda;
 mod local_door;
 mod process;
