@@ -71,7 +71,7 @@ fn check(problems: &Problems) {
         let file = problems.files.get(problem.place.file);
         assert!(file.is_some() || problem.place.line == 0, "{problem:?}");
         // One beyond the last: what is missing at the end.
-        assert!(file.is_none_or(|file| problem.place.line <= file.text.lines().count() + 1), "{problem:?}");
+        assert!(file.is_none_or(|file| problem.place.line <= file.lines().count() + 1), "{problem:?}");
         assert!(problem.place.line == 0 || problem.place.column > 0, "{problem:?}");
         assert!(!problem.message.is_empty());
     }
