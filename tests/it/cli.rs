@@ -28,12 +28,12 @@ async fn run(args: &[&str]) -> (Option<i32>, String, String) {
 }
 
 /// A config in a folder of its own.
-struct Config {
+pub(crate) struct Config {
     folder: TempDir,
 }
 
 impl Config {
-    fn of(text: &str) -> Self {
+    pub(crate) fn of(text: &str) -> Self {
         let config = Self { folder: tempfile::tempdir().unwrap() };
         config.write(text);
         config
@@ -52,14 +52,14 @@ impl Config {
 }
 
 /// `tollgate dev`, listening.
-struct Dev {
-    child: Child,
-    lines: Lines<BufReader<ChildStderr>>,
-    port: u16,
+pub(crate) struct Dev {
+    pub(crate) child: Child,
+    pub(crate) lines: Lines<BufReader<ChildStderr>>,
+    pub(crate) port: u16,
 }
 
 impl Dev {
-    async fn start(config: &Config, more: &[&str]) -> Self {
+    pub(crate) async fn start(config: &Config, more: &[&str]) -> Self {
         let path = config.path();
         let args = ["dev", "--listen", "127.0.0.1:0", "--config", path.to_str().unwrap()];
         let mut child = tollgate().args(args).args(more).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
@@ -83,11 +83,11 @@ impl Dev {
         }
     }
 
-    async fn get(&self, target: &str) -> (u16, String) {
+    pub(crate) async fn get(&self, target: &str) -> (u16, String) {
         get(self.port, target).await
     }
 
-    fn signal(&self, signal: &str) {
+    pub(crate) fn signal(&self, signal: &str) {
         let pid = self.child.id().unwrap().to_string();
         assert!(std::process::Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulConnection;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
@@ -24,6 +24,7 @@ use tollgate::gateway::{Current, Gateway};
 
 use self::answer::{Door, Keeper, Peer};
 use self::gate::{Gate, Load, sniff};
+use self::streams::Streams;
 use super::health;
 use crate::LogSink;
 use crate::settings::WebSettings;
@@ -33,6 +34,7 @@ mod answer;
 mod gate;
 mod ids;
 mod request;
+mod streams;
 mod strict;
 
 /// Bounds of the local door.
@@ -42,6 +44,9 @@ pub struct LocalSettings {
     pub header_timeout: Duration,
     /// How long a connection may stay without a request; 60 s.
     pub keep_alive: Duration,
+    /// How long a request may take whose client has ended its half of an HTTP/1 connection: it may have gone, or still
+    /// read; 5 s.
+    pub half_closed: Duration,
     /// How long a body may stand still, in or out; 30 s.
     pub body_stall: Duration,
     /// Connections at once; more wait in the listener's queue; 1024.
@@ -61,6 +66,7 @@ impl Default for LocalSettings {
         Self {
             header_timeout: Duration::from_secs(10),
             keep_alive: Duration::from_secs(60),
+            half_closed: Duration::from_secs(5),
             body_stall: Duration::from_secs(30),
             max_connections: 1024,
             max_head: 64 * 1024,
@@ -193,12 +199,15 @@ async fn connection<H>(
     let gate = Gate::new(socket, ahead, h2, Arc::clone(&load), settings);
     let peer = Peer { ip: canonical(address.ip()), local, load };
     let (max_head, max_list) = (settings.max_head.max(8192), u32::try_from(settings.max_head).unwrap_or(u32::MAX));
+    let stall = settings.body_stall;
     let service = service_fn(move |request| {
         let (door, peer) = (Arc::clone(&door), peer.clone());
-        async move { door.answer(request, peer).await }
+        // Counted before anything is polled: hyper may read on in between.
+        let busy = peer.load.enter();
+        async move { door.answer(request, peer, busy).await }
     });
     if h2 {
-        let served = http2::Builder::new(TokioExecutor::new())
+        let served = http2::Builder::new(Streams { stall })
             .max_header_list_size(max_list)
             .max_concurrent_streams(128)
             .serve_connection(TokioIo::new(gate), service);

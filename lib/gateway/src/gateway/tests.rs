@@ -7,6 +7,7 @@ use std::sync::Mutex;
 
 use bytes::Bytes;
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, CONTENT_TYPE, HOST};
+use proptest::prelude::*;
 
 use super::*;
 use crate::config::{Files, Host, compile};
@@ -395,4 +396,60 @@ routes:
     );
     assert_eq!(gateway.handle(request("GET /b")).await.response.status, StatusCode::OK);
     assert_eq!(sent(&upstream).len(), 1);
+}
+
+const GUARDED: &str = r#"
+version: 1
+upstreams:
+  guarded: {targets: "http://guarded.internal"}
+  open: {targets: "http://open.internal"}
+defaults: {auth: none}
+routes:
+  - {name: guarded, match: {path: /admin/users}, to: guarded}
+  - {name: open, match: {path: /**}, to: open}
+"#;
+
+/// Spellings that a server behind may take for `/admin/users`.
+fn spelling() -> impl Strategy<Value = String> {
+    let part = prop::sample::select(vec![
+        "/admin",
+        "/users",
+        "/%61dmin",
+        "/user%73",
+        "/%55sers",
+        "/adm%69n",
+        "/",
+        "//",
+        "/.",
+        "/..",
+        "/%2e",
+        "/%2E%2e",
+        "/x",
+        "/x/..",
+        "/admin%2fusers",
+        "/admin%5cusers",
+        "/admin\\users",
+        "/admin%252fusers",
+        "/admin/users",
+        "/ADMIN",
+    ]);
+    prop::collection::vec(part, 1..6).prop_map(|parts| parts.concat())
+}
+
+proptest! {
+    #[test]
+    fn what_is_forwarded_is_what_was_matched_and_no_spelling_goes_around_a_route(path in spelling()) {
+        let (gateway, upstream) = gateway(GUARDED);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let served = runtime.block_on(gateway.handle(request(&format!("GET {path}"))));
+        let seen = sent(&upstream);
+        let normal = normalise(&path).expect("a path");
+        if normal.encoded_slash {
+            prop_assert_eq!((served.response.status, seen.len()), (StatusCode::BAD_REQUEST, 0));
+        } else {
+            let host = if normal.path == "/admin/users" { "guarded" } else { "open" };
+            let authority = format!("{host}.internal");
+            prop_assert_eq!(seen, vec![format!("{authority}:80 GET http://{authority}{}", normal.path)]);
+        }
+    }
 }
