@@ -2,9 +2,9 @@
 //! itself is not in it: the handler says the same to every request.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
 
 use http::{HeaderMap, HeaderValue, StatusCode};
+use tokio::time::Instant;
 use tollgate::clock::{Clock, SystemClock};
 use tollgate::exchange::{After, Body, Exchange, Request, Response, Served};
 use tollgate_adapters::door::lambda::invoke_with;

@@ -17,12 +17,12 @@ tokio::task_local! {
 }
 
 /// Since when a part of an answer is there that the client does not take; `None` where it is the client who waits.
+/// Empty over HTTP/1, where writing tells whether a client takes.
 #[derive(Clone, Default)]
-pub(super) struct Offer(Arc<Mutex<Option<Instant>>>);
+pub(super) struct Offer(Option<Arc<Mutex<Option<Instant>>>>);
 
 impl Offer {
-    /// That of the stream which is being answered; over HTTP/1, where writing tells whether a client takes, one that
-    /// nobody looks at.
+    /// That of the stream which is being answered.
     pub(super) fn of_this_stream() -> Self {
         let offer = OFFER.try_with(Self::clone).unwrap_or_default();
         offer.note(true);
@@ -31,11 +31,13 @@ impl Offer {
 
     /// Notes whether something more is there, or has to be waited for.
     pub(super) fn note(&self, there: bool) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = there.then(Instant::now);
+        if let Some(since) = &self.0 {
+            *since.lock().unwrap_or_else(PoisonError::into_inner) = there.then(Instant::now);
+        }
     }
 
     fn since(&self) -> Option<Instant> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.0.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -50,7 +52,7 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, stream: F) {
-        let offer = Offer::default();
+        let offer = Offer(Some(Arc::default()));
         let stream = Box::pin(OFFER.scope(offer.clone(), stream));
         tokio::spawn(Stream { stream, offer, stall: self.stall, bell: None });
     }
