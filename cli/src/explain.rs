@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use clap::Args;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use tollgate::clock::SystemClock;
-use tollgate::exchange::{Body, Origin, Request, Response, Scheme, Served};
-use tollgate::forward::{BoxFuture, Outbound, Target, Upstream, UpstreamFault};
+use tollgate::exchange::{Body, Exchange, Origin, Request, Response, Scheme, Served};
+use tollgate::forward::split::{Drawn, DrawnBy};
+use tollgate::forward::{BoxFuture, Destination, Outbound, Target, Upstream, UpstreamFault};
 use tollgate::gateway::{Gateway, World};
+use tollgate::route::Route;
 use tollgate::table::MemoryTable;
 
 use crate::load::{self, ConfigFile};
@@ -121,6 +123,9 @@ fn story(asked: &str, gateway: &Gateway, served: &Served, noted: &Noted) -> Stri
     let stages = routes.stages(route);
     let what = |stage: &str| stages.iter().find(|(name, _)| *name == stage).map_or("", |(_, what)| what.as_str());
     let stops = STAGES.iter().any(|(stage, codes)| story.stage(stage, what(stage), codes, true));
+    if let Some(drawn) = drawn(route, exchange) {
+        story.line("split", &drawn);
+    }
     for sent in noted.sent.lock().unwrap_or_else(PoisonError::into_inner).iter() {
         for text in sent {
             story.line("forward", text);
@@ -165,6 +170,27 @@ impl Story<'_> {
         self.line(stage, &format!("{what}: {would}{ends}{verdicts}"));
         stops
     }
+}
+
+/// Which branch of a split the request took, and why.
+fn drawn(route: &Route, exchange: &Exchange) -> Option<String> {
+    let (Some(Drawn { branch, by }), Destination::Forward { split, .. }) = (&exchange.drawn, &route.to) else {
+        return None;
+    };
+    let weights = split.weights();
+    let total: u64 = weights.iter().copied().map(u64::from).sum();
+    let subject = split.subject().unwrap_or_default();
+    let why = match by {
+        DrawnBy::Seed => "drawn by weight: another request may take another".to_owned(),
+        DrawnBy::Subject(value) => format!("where {value:?} stays, the subject {subject}"),
+        DrawnBy::NoSubject => {
+            format!("drawn by weight, since the subject {subject} fails or is empty: another request may take another")
+        }
+    };
+    let (nth, of) = (branch + 1, weights.len());
+    let weight = weights.get(*branch).copied().unwrap_or_default();
+    let upstream = exchange.upstream.as_deref().unwrap_or_default();
+    Some(format!("entry {nth} of {of}, upstream {upstream}, weight {weight} of {total}: {why}"))
 }
 
 fn stopped(served: &Served) -> String {

@@ -206,6 +206,36 @@ routes:
 }
 
 #[tokio::test]
+async fn explain_tells_which_branch_of_a_split_a_request_takes_and_why() {
+    let config = Config::of(
+        r#"version: 1
+upstreams: {old: {targets: "http://old.internal"}, new: {targets: "http://new.internal"}}
+defaults: {auth: none}
+routes:
+  - name: checkout
+    match: {path: /a}
+    to: {split: [{upstream: old, weight: 95}, {upstream: new, weight: 5, request: {path: /n}}], sticky: "request.headers['x-user']"}
+  - {name: drawn, match: {path: /b}, to: {split: [{upstream: old, weight: 1}, {upstream: new, weight: 0}]}}
+  - {name: one, match: {path: /c}, to: old}
+"#,
+    );
+    let path = config.path();
+    let ask = |target: &'static str, user: &'static str| {
+        let path = path.to_str().unwrap().to_owned();
+        async move { run(&["explain", "--config", &path, "GET", target, "-H", user]).await.1 }
+    };
+    let subject = "the subject request.headers['x-user']";
+    let out = ask("/a", "x-user: user-33").await;
+    let told = format!("  split     entry 2 of 2, upstream new, weight 5 of 100: where \"user-33\" stays, {subject}\n");
+    assert!(out.contains(&told) && out.contains("  forward   GET http://new.internal/n\n"), "{out}");
+    let out = ask("/a", "x-other: 1").await;
+    assert!(out.contains(&format!(": drawn by weight, since {subject} fails or is empty: another")), "{out}");
+    let out = ask("/b", "x-user: ada").await;
+    assert!(out.contains("  split     entry 1 of 2, upstream old, weight 1 of 1: drawn by weight: another"), "{out}");
+    assert!(!ask("/c", "x-user: ada").await.contains("  split "));
+}
+
+#[tokio::test]
 async fn explain_tells_that_the_edge_refused() {
     let config = Config::of(
         r#"version: 1

@@ -14,6 +14,7 @@ use http::{HeaderMap, Method, StatusCode};
 use http_body_util::BodyExt;
 
 use crate::clock::Timestamp;
+use crate::forward::split::Drawn;
 use crate::mode::Shadowed;
 
 /// One request, as a door hands it over.
@@ -197,6 +198,8 @@ pub struct Exchange {
     pub stopped_by: Option<&'static str>,
     /// The refusal's own words, for the log alone.
     pub detail: Option<String>,
+    /// The branch it took, where there are several.
+    pub drawn: Option<Drawn>,
     /// The upstream it went to.
     pub upstream: Option<Arc<str>>,
     /// How many times it was sent to an upstream.
@@ -236,6 +239,7 @@ impl Exchange {
             status: StatusCode::OK,
             stopped_by: None,
             detail: None,
+            drawn: None,
             upstream: None,
             attempts: 0,
             upstream_time: None,

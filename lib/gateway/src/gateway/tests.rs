@@ -1,6 +1,7 @@
 //! The way itself: the order of the stages, where a request stops, and what is not called after a stop.
 
 mod modes;
+mod splits;
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
