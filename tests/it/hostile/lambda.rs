@@ -133,19 +133,34 @@ fn places(value: &Value, at: &str, found: &mut Vec<String>) {
     }
 }
 
+const QUERIES: [&str; 7] = ["%", "&&==", "a=%zz&a=\0", "?", "#", "a b\"<>\t", "é=ü"];
+
 fn change(dice: &mut Dice, event: &mut Value) {
+    let lists = event["multiValueHeaders"].is_object();
+    let (fields, parameters) = match lists {
+        true => ("multiValueHeaders", "multiValueQueryStringParameters"),
+        false => ("headers", "queryStringParameters"),
+    };
+    let put = |text: &str| if lists { json!([text, null, text]) } else { text.into() };
+    let v2 = event["version"] == "2.0";
     match dice.below(8) {
-        0 => event["rawPath"] = dice.one_of(&PATHS).into(),
-        1 => event["rawQueryString"] = dice.one_of(&["%", "&&==", "a=%zz&a=\0", "?", "#", "a b\"<>\t", "é=ü"]).into(),
+        0 => event[if v2 { "rawPath" } else { "path" }] = dice.one_of(&PATHS).into(),
+        1 if v2 => event["rawQueryString"] = dice.one_of(&QUERIES).into(),
+        1 => event[parameters] = json!({ dice.one_of(&QUERIES): put(dice.one_of(&QUERIES)) }),
         2 => {
-            event["requestContext"]["http"]["method"] =
-                dice.one_of(&["", "get", "G T", "TRACE", "CONNECT", "OPTIONS", "HEAD", "PATCH", "M-SEARCH", "é"]).into()
+            let method =
+                dice.one_of(&["", "get", "G T", "TRACE", "CONNECT", "OPTIONS", "HEAD", "PATCH", "M-SEARCH", "é"]);
+            if v2 {
+                event["requestContext"]["http"]["method"] = method.into();
+            } else {
+                event["httpMethod"] = method.into();
+            }
         }
-        3 => event["headers"][dice.one_of(&NAMES)] = dice.one_of(&TEXTS).into(),
+        3 => event[fields][dice.one_of(&NAMES)] = put(dice.one_of(&TEXTS)),
         4 => {
             let count = if dice.once_in(20) { 3_000 } else { dice.below(300) };
-            let many = (0..count).map(|n| (format!("x-{n}"), n.to_string().into()));
-            event["headers"] = Value::Object(many.collect());
+            let many = (0..count).map(|n| (format!("x-{n}"), put(&n.to_string())));
+            event[fields] = Value::Object(many.collect());
         }
         5 => event["cookies"] = json!([dice.one_of(&TEXTS), "a=b; c", null, ""]),
         6 => {
@@ -203,7 +218,10 @@ fn hostile(number: u64, samples: &[Value]) -> Vec<u8> {
     let mut event = samples[dice.below(samples.len())].clone();
     for _ in 0..=dice.below(4) {
         // A change may have made the event, or one of its maps, into something that the next cannot index.
-        if !(event.is_object() && event["headers"].is_object() && event["requestContext"]["http"].is_object()) {
+        let http = &event["requestContext"]["http"];
+        if !(event["requestContext"].is_object() && (http.is_object() || event["version"] != "2.0"))
+            || !(event["headers"].is_object() || event["multiValueHeaders"].is_object())
+        {
             break;
         }
         change(&mut dice, &mut event);
@@ -220,10 +238,12 @@ fn assert_answer(outcome: &Outcome, what: &str) {
     let answer: Value = serde_json::from_slice(&outcome.bytes).unwrap_or_else(|fault| panic!("{what}: {fault}"));
     let status = answer["statusCode"].as_u64();
     assert!(status.is_some_and(|status| (200..=599).contains(&status)), "{what}: {answer}");
-    assert!(
-        answer["headers"].as_object().is_some_and(|headers| headers.values().all(Value::is_string)),
-        "{what}: {answer}"
-    );
+    let texts = |values: &Value| values.as_array().is_some_and(|values| values.iter().all(Value::is_string));
+    let fields = match answer.get("multiValueHeaders") {
+        Some(fields) => fields.as_object().map(|fields| fields.values().all(texts)),
+        None => answer["headers"].as_object().map(|fields| fields.values().all(Value::is_string)),
+    };
+    assert_eq!(fields, Some(true), "{what}: {answer}");
     assert_ne!(status, Some(500), "{what}: {answer}");
 }
 
