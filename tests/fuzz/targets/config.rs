@@ -104,7 +104,7 @@ thread_local! {
 fuzz_target!(|bytes: &[u8]| {
     let cut = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     let files = Halves(&bytes[..cut], bytes.get(cut + 1..).unwrap_or_default());
-    let env = |name: &str| (name.len() % 2 == 0).then(|| "http://127.0.0.1:9101".to_owned());
+    let env = |name: &str| name.len().is_multiple_of(2).then(|| "http://127.0.0.1:9101".to_owned());
     match config::compile("gateway.yaml", Host { files: &files, env: &env }) {
         Ok(compiled) => RUNTIME.with(|runtime| runtime.block_on(serve(compiled))),
         Err(problems) => check(&problems),

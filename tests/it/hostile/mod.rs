@@ -1,8 +1,20 @@
-//! Thousands of hostile requests at each door: the gateway answers what is good among them as before, and its memory
-//! and its descriptors do not grow.
+//! A hostile world. Thousands of hostile requests at each door: the gateway answers what is good among them as before,
+//! and its memory and its descriptors do not grow. Upstreams and tables that do what none should: each request is
+//! answered, in its time.
+
+use std::sync::Arc;
+
+use tollgate::clock::SystemClock;
+use tollgate::config::{self, Files, Host};
+use tollgate::exchange::{Body, Origin, Request, Scheme};
+use tollgate::gateway::{Gateway, World};
+use tollgate::table::Table;
+use tollgate_adapters::upstream::{HttpUpstream, UpstreamSettings};
 
 mod lambda;
 mod local;
+mod table;
+mod upstream;
 
 /// Which requests are sent: another seed sends others. A failure tells the request's number beside it, and each request
 /// follows from the two alone.
@@ -84,6 +96,40 @@ fn flat(pid: u32, before: u64) -> String {
     let after = memory(pid);
     assert!(after <= before + GROWTH, "it grew from {before} to {after} bytes");
     format!("memory after {WARM_UP} requests {before} bytes, after {REQUESTS} {after} bytes")
+}
+
+struct OneFile(String);
+
+impl Files for OneFile {
+    fn read(&self, _: &str) -> Result<Vec<u8>, String> {
+        Ok(self.0.clone().into_bytes())
+    }
+
+    fn list(&self, _: &str) -> Result<Vec<String>, String> {
+        Err("there is one file".to_owned())
+    }
+}
+
+/// A gateway of this config, with real connections to its upstreams.
+fn gateway(config: impl Into<String>, table: Arc<dyn Table>) -> Gateway {
+    let files = OneFile(config.into());
+    let compiled = config::compile("gateway.yaml", Host { files: &files, env: &|_| None });
+    let routes = compiled.unwrap_or_else(|problems| panic!("{problems}")).routes;
+    let upstream = HttpUpstream::new(UpstreamSettings::default(), Arc::new(SystemClock));
+    Gateway::new(routes, World { table, upstream, clock: Arc::new(SystemClock) })
+}
+
+fn request(method: http::Method, path: &str, body: Body) -> Request {
+    let origin = Origin {
+        ip: [192, 0, 2, 1].into(),
+        scheme: Scheme::Https,
+        host: "api.example.com".to_owned(),
+        version: "1.1",
+        id: "id-1".to_owned(),
+        seed: 7,
+        deadline: None,
+    };
+    Request { method, path: path.to_owned(), query: None, headers: http::HeaderMap::new(), body, origin }
 }
 
 #[test]
