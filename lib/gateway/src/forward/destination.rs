@@ -70,7 +70,7 @@ impl Destination {
                 let branch = branches.get(index).ok_or_else(empty)?;
                 exchange.upstream = Some(Arc::clone(&branch.upstream.name));
                 let started = Instant::now();
-                let sending = Sending::new(world, route, branch, asked)?;
+                let sending = Sending::new(world, route, branch, asked, started)?;
                 let answer = sending.send(body, exchange).await;
                 exchange.upstream_time = Some(started.elapsed());
                 let mut response = answer?;
