@@ -8,6 +8,7 @@ pub mod auth;
 pub mod clock;
 pub mod config;
 pub mod cors;
+mod digits;
 pub mod edge;
 pub mod exchange;
 pub mod expression;

@@ -13,6 +13,10 @@ use cel::context::VariableResolver;
 use http::HeaderMap;
 
 use super::facts::{Facts, field};
+use crate::digits::push_ip;
+
+/// Room for most addresses.
+const ADDRESS: usize = 16;
 
 /// One plain text of a request, or of the config.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +51,11 @@ impl Access {
             Self::Id => facts.id,
             Self::Scheme => facts.scheme.as_str(),
             Self::Route => facts.route,
-            Self::Ip => return Some(Cow::Owned(facts.ip.to_string())),
+            Self::Ip => {
+                let mut text = String::with_capacity(ADDRESS);
+                push_ip(&mut text, facts.ip);
+                return Some(Cow::Owned(text));
+            }
             Self::Header(name) => return field(facts.headers, name),
             Self::Query(name) => return facts.query_value(name),
             Self::ResponseHeader(name) => return field(facts.response?.headers, name),

@@ -45,6 +45,7 @@ impl<'a> Sending<'a> {
         route: &'a Route,
         branch: &'a Branch,
         asked: &'a Asked,
+        started: Instant,
     ) -> Result<Self, Refusal> {
         let backend = &*branch.upstream;
         if let Some(name) = &backend.missing_secret {
@@ -57,9 +58,9 @@ impl<'a> Sending<'a> {
         let query = branch.request.query.apply(&facts, query.as_deref()).map(|query| query.into_owned());
         let method = branch.request.method.as_ref().or(route.request.method.as_ref()).unwrap_or(&asked.method);
         let host = branch.request.host.as_deref().or(route.request.host.as_deref());
-        let own = route.timeouts.headers.map(|timeout| Instant::now() + timeout);
+        let own = route.timeouts.headers.map(|timeout| started + timeout);
         let until = earlier(own, asked.origin.deadline);
-        let given = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
+        let given = until.map_or(Duration::MAX, |until| until.saturating_duration_since(started));
         Ok(Self { world, backend, asked, route, branch, method, host, path, query, until, given })
     }
 

@@ -71,7 +71,7 @@ impl Destination {
                 exchange.drawn = (branches.len() > 1).then_some(drawn);
                 exchange.upstream = Some(Arc::clone(&branch.upstream.name));
                 let started = Instant::now();
-                let sending = Sending::new(world, route, branch, asked)?;
+                let sending = Sending::new(world, route, branch, asked, started)?;
                 let answer = sending.send(body, exchange).await;
                 exchange.upstream_time = Some(started.elapsed());
                 let mut response = answer?;

@@ -8,7 +8,6 @@
 //! Servers that hand fields on as variables (CGI, WSGI) read `X_Real_IP` as `X-Real-IP`; so a name with underscores is
 //! judged as if it had hyphens.
 
-use std::fmt::Write;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, FORWARDED, TE, TRANSFER_ENCODING, VIA};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
+use crate::digits::push_ip;
 use crate::exchange::{Origin, Scheme};
 use crate::forward::Protocol;
 
@@ -28,6 +28,9 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// How many fields are written into a request here and after, so that the map grows once.
+const WRITTEN: usize = 12;
 
 /// The trailing part of our `Via` element (RFC 9110 §7.6.3): a pseudonym, so that no host is told.
 const PSEUDONYM: &str = "tollgate";
@@ -42,6 +45,7 @@ const PSEUDONYM: &str = "tollgate";
 /// Call it before fields of the gateway's own (identity, transforms) are added: what the client's `Connection` names
 /// must not take those away.
 pub fn outbound(headers: &mut HeaderMap, origin: &Origin, remaining: Option<Duration>) {
+    headers.reserve(WRITTEN);
     let trailers = takes_trailers(headers);
     strip(headers, of_a_request);
     if trailers {
@@ -192,8 +196,7 @@ fn push_address(line: &mut String, origin: &Origin) -> Range<usize> {
     let (open, close) = if origin.ip.is_ipv6() { ("for=\"[", "]\"") } else { ("for=", "") };
     line.push_str(open);
     let start = line.len();
-    // Writing to a String cannot fail.
-    let _ = write!(line, "{}", origin.ip);
+    push_ip(line, origin.ip);
     let end = line.len();
     line.push_str(close);
     start..end

@@ -1,21 +1,45 @@
 //! `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers), as structured fields (RFC 9651).
 
 use std::cmp::Reverse;
-use std::fmt::Write;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::rate::Rate;
+use crate::digits::push_number;
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const STATE: HeaderName = HeaderName::from_static("ratelimit");
 
+/// What is told of a limit whatever its state, written once.
+#[derive(Debug)]
+pub(super) struct Named {
+    policy: String,
+    /// Where in it the name ends.
+    name: usize,
+}
+
+impl Named {
+    pub(super) fn new(name: &str, rate: Rate) -> Self {
+        let mut policy = string(name);
+        let name = policy.len();
+        policy.push_str(";q=");
+        push_number(&mut policy, rate.count);
+        policy.push_str(";w=");
+        push_number(&mut policy, rate.per.secs());
+        Self { policy, name }
+    }
+
+    fn name(&self) -> &str {
+        self.policy.get(..self.name).unwrap_or_default()
+    }
+}
+
 /// What a client is told of one limit.
 #[derive(Debug)]
 pub(super) struct Told<'a> {
-    pub(super) name: &'a str,
-    pub(super) rate: Rate,
+    pub(super) limit: &'a Named,
     /// What is left, and for how long that is so; `None` where it was not asked or did not say.
     pub(super) state: Option<(u64, Duration)>,
 }
@@ -27,20 +51,23 @@ pub(super) fn fields(mut limits: Vec<Told<'_>>) -> HeaderMap {
         Some((left, reset)) => (0, left, Reverse(reset)),
         None => (1, 0, Reverse(Duration::ZERO)),
     });
-    let (mut policies, mut states) = (String::new(), String::new());
-    for limit in &limits {
-        let name = string(limit.name);
+    let room = limits.iter().map(|told| told.limit.policy.len() + 2).sum::<usize>();
+    let (mut policies, mut states) = (String::with_capacity(room), String::with_capacity(room + 32 * limits.len()));
+    for told in &limits {
         separate(&mut policies);
-        // Writing to a string cannot fail.
-        _ = write!(policies, "{name};q={};w={}", limit.rate.count, limit.rate.per.secs());
-        if let Some((left, reset)) = limit.state {
+        policies.push_str(&told.limit.policy);
+        if let Some((left, reset)) = told.state {
             separate(&mut states);
-            _ = write!(states, "{name};r={left};t={}", reset.as_millis().div_ceil(1000));
+            states.push_str(told.limit.name());
+            states.push_str(";r=");
+            push_number(&mut states, left);
+            states.push_str(";t=");
+            push_number(&mut states, reset.as_secs() + u64::from(reset.subsec_millis() > 0));
         }
     }
     for (name, value) in [(POLICY, policies), (STATE, states)] {
         if !value.is_empty()
-            && let Ok(value) = HeaderValue::from_str(&value)
+            && let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(value))
         {
             fields.insert(name, value);
         }
@@ -72,18 +99,19 @@ fn string(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn told<'a>(name: &'a str, rate: &str, state: Option<(u64, u64)>) -> Told<'a> {
-        let state = state.map(|(left, millis)| (left, Duration::from_millis(millis)));
-        Told { name, rate: Rate::parse(rate).unwrap(), state }
+    fn told(limits: &[(&str, &str, Option<(u64, u64)>)]) -> HeaderMap {
+        let named: Vec<_> = limits.iter().map(|(name, rate, _)| Named::new(name, Rate::parse(rate).unwrap())).collect();
+        let states = limits.iter().map(|(.., state)| state.map(|(left, ms)| (left, Duration::from_millis(ms))));
+        fields(named.iter().zip(states).map(|(limit, state)| Told { limit, state }).collect())
     }
 
     #[test]
     fn the_tightest_limit_comes_first_and_the_unknown_last() {
-        let fields = fields(vec![
-            told("later", "9/h", None),
-            told("wide", "1000/s", Some((990, 400))),
-            told("per-ip", "5/min", Some((3, 41_001))),
-            told("daily", "5/day", Some((3, 80_000_000))),
+        let fields = told(&[
+            ("later", "9/h", None),
+            ("wide", "1000/s", Some((990, 400))),
+            ("per-ip", "5/min", Some((3, 41_001))),
+            ("daily", "5/day", Some((3, 80_000_000))),
         ]);
         assert_eq!(
             fields["ratelimit-policy"],
@@ -95,7 +123,7 @@ mod tests {
     #[test]
     fn without_limits_there_are_no_fields() {
         assert!(fields(Vec::new()).is_empty());
-        assert!(!fields(vec![told("a", "1/s", None)]).contains_key("ratelimit"));
+        assert!(!told(&[("a", "1/s", None)]).contains_key("ratelimit"));
     }
 
     #[test]

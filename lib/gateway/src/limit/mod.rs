@@ -17,6 +17,7 @@ mod window;
 
 use std::fmt;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -32,10 +33,10 @@ use crate::forward::BoxFuture;
 use crate::mode::{Mode, Shadowed};
 use crate::refusal::Refusal;
 use crate::table::{Table, TableError, Which};
-use fields::{Told, fields};
+use fields::{Named, Told, fields};
 use key::Key;
 use known::Known;
-use window::{Place, SKEW, Window};
+use window::{Place, SKEW, Usual, Window};
 
 /// For how long a request waits for its limits, all of them together, at most. The table's adapter gives up before.
 pub const BOUND: Duration = Duration::from_millis(150);
@@ -60,6 +61,8 @@ pub struct Limit {
     config: Arc<str>,
     with_via: bool,
     known: Known,
+    usual: Usual,
+    told: Named,
 }
 
 /// What a limit counts together.
@@ -133,7 +136,18 @@ impl Limit {
     /// A limit of the config named `config`; items of two configs never meet.
     pub fn new(config: Arc<str>, name: Arc<str>, rate: Rate, by: LimitKey, on_store_failure: OnStoreFailure) -> Self {
         let with_via = matches!(&by, LimitKey::By(by) if reads_caller_id(by.source()));
-        Self { name, rate, by, on_store_failure, config, with_via, known: Known::default() }
+        let told = Named::new(&name, rate);
+        Self {
+            name,
+            rate,
+            by,
+            on_store_failure,
+            config,
+            with_via,
+            known: Known::default(),
+            usual: Usual::default(),
+            told,
+        }
     }
 
     fn key(&self, facts: &Facts<'_>, caller: &Caller) -> Key {
@@ -155,8 +169,13 @@ impl Limit {
             if Instant::now() >= bound {
                 break;
             }
-            let (update, terms) = window.take(self.rate, &self.known.take_stale(key));
-            match within(bound, table.update(Which::Hot, &item_key, &update, &terms)).await {
+            let stale = self.known.take_stale(key);
+            let taking = match stale.as_slice() {
+                [] => self.usual.take(window, self.rate),
+                stale => Arc::new(window.take(self.rate, stale)),
+            };
+            let (update, terms) = &*taking;
+            match within(bound, table.update(Which::Hot, &item_key, update, terms)).await {
                 Some(Ok(item)) => {
                     let Some(taken) = window.taken(&item) else { break };
                     self.known.keep_stale(key, window, window.stale(&item));
@@ -214,6 +233,10 @@ impl Limit {
 }
 
 async fn within<T>(bound: Instant, mut asking: BoxFuture<'_, T>) -> Option<T> {
+    // A table that answers at once needs no timer.
+    if let Poll::Ready(answer) = std::future::poll_fn(|cx| Poll::Ready(asking.as_mut().poll(cx))).await {
+        return Some(answer);
+    }
     match tokio::time::timeout_at(bound, &mut asking).await {
         Ok(answer) => Some(answer),
         Err(_) => tokio::time::timeout(LAST_LOOK, asking).await.ok(),
@@ -348,7 +371,7 @@ fn conclude(asked: &[Asked<'_>], clock: &dyn Clock) -> Taken {
             };
         }
         if one.mode == Mode::Enforce {
-            told.push(Told { name: &one.limit.name, rate: one.limit.rate, state });
+            told.push(Told { limit: &one.limit.told, state });
         }
     }
     taken.fields = fields(told);

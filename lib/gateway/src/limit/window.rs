@@ -2,10 +2,12 @@
 //!
 //! Windows are numbered from the epoch: window k of length W is [k·W, (k+1)·W). Nothing here reads a clock or a table.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::rate::{Per, Rate};
 use crate::clock::Timestamp;
+use crate::digits::push_number;
 use crate::table::{Condition, Item, Terms, Update};
 
 /// How far an environment's clock may be off.
@@ -65,7 +67,7 @@ impl Window {
 
     /// The attribute that counts it.
     pub(super) fn attribute(self) -> String {
-        format!("w{}", self.index)
+        attribute(self.index)
     }
 
     /// The update that takes one of `rate`, and its terms. `stale` are windows known to be left over in the item.
@@ -76,7 +78,7 @@ impl Window {
         let usual = [2, 3].into_iter().filter_map(|back| self.index.checked_sub(back));
         let older = stale.iter().copied().filter(|index| self.index.saturating_sub(*index) > 3);
         for index in usual.chain(older) {
-            update = update.remove(format!("w{index}"));
+            update = update.remove(attribute(index));
         }
         let room = i128::from(rate.count) - 1;
         (update, Terms::when(Condition::missing(name.clone()).or(Condition::at_most(name, room))))
@@ -102,6 +104,36 @@ impl Window {
             .filter(|index| *index > self.index / 2 && *index < self.index.saturating_sub(3))
             .take(8)
             .collect()
+    }
+}
+
+/// The attribute that counts the window of this number.
+fn attribute(index: u64) -> String {
+    let mut name = String::with_capacity(24);
+    name.push('w');
+    push_number(&mut name, index);
+    name
+}
+
+/// The update of a window with nothing stale, which is the same for every key: made once a window.
+#[derive(Debug, Default)]
+pub(super) struct Usual(Mutex<Option<(Window, Arc<Taking>)>>);
+
+/// An update and its terms.
+pub(super) type Taking = (Update, Terms);
+
+impl Usual {
+    /// [`Window::take`] with nothing stale.
+    pub(super) fn take(&self, window: Window, rate: Rate) -> Arc<Taking> {
+        let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*made {
+            Some((its, taking)) if *its == window => Arc::clone(taking),
+            _ => {
+                let taking = Arc::new(window.take(rate, &[]));
+                *made = Some((window, Arc::clone(&taking)));
+                taking
+            }
+        }
     }
 }
 

@@ -63,23 +63,22 @@ impl MemoryTable {
             condition.check()?;
         }
         let mut items = self.items(which);
-        let old = items.by_key.get(key);
+        let old = items.by_key.get_mut(key);
         if let Some(condition) = &terms.condition
-            && !holds(condition, key, old)
+            && !holds(condition, key, old.as_deref())
         {
-            return Err(TableError::Refused { old: old.cloned() });
+            return Err(TableError::Refused { old: old.as_deref().cloned() });
         }
-        match change(old)? {
-            None => drop(items.by_key.remove(key)),
-            Some(new) => match items.by_key.get_mut(key) {
-                Some(place) => *place = new,
-                None => {
-                    if which == Which::Hot {
-                        items.make_room(self.clock.now().secs());
-                    }
-                    items.by_key.insert(key.to_owned(), new);
+        match (change(old.as_deref())?, old) {
+            (None, None) => {}
+            (None, Some(_)) => drop(items.by_key.remove(key)),
+            (Some(new), Some(place)) => *place = new,
+            (Some(new), None) => {
+                if which == Which::Hot {
+                    items.make_room(self.clock.now().secs());
                 }
-            },
+                items.by_key.insert(key.to_owned(), new);
+            }
         }
         Ok(())
     }

@@ -23,15 +23,18 @@ impl Ids {
         let high = mixed(count ^ self.key);
         let low = mixed(count.wrapping_add(1).wrapping_add(self.key));
         let seed = mixed(count.wrapping_add(2) ^ self.key.rotate_left(32));
-        let mut id = String::with_capacity(32);
-        for half in [high, low] {
-            for shift in (0..64).step_by(4).rev() {
-                let digit = u32::try_from((half >> shift) & 0xf).unwrap_or_default();
-                id.push(char::from_digit(digit, 16).unwrap_or('0'));
-            }
-        }
-        (id, seed)
+        (hexadecimal(u128::from(high) << 64 | u128::from(low)), seed)
     }
+}
+
+/// 32 digits in one go, without the machinery of `fmt`.
+fn hexadecimal(number: u128) -> String {
+    let nibbles = number.to_be_bytes().map(|byte| [byte >> 4, byte & 15]);
+    let digits =
+        nibbles.as_flattened().iter().map(|nibble| char::from(nibble + if *nibble < 10 { b'0' } else { b'a' - 10 }));
+    let mut text = String::with_capacity(32);
+    text.extend(digits);
+    text
 }
 
 /// The finaliser of SplitMix64 (Steele, Lea, Flood 2014), after one step of its sequence.
@@ -47,6 +50,13 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+
+    #[test]
+    fn an_id_is_written_in_full_with_its_leading_zeros() {
+        for number in [0, 1, 0xfedc_ba98_7654_3210, u128::MAX, u128::MAX / 7] {
+            assert_eq!(hexadecimal(number), format!("{number:032x}"));
+        }
+    }
 
     #[test]
     fn ids_are_32_hexadecimal_digits_and_none_comes_twice() {
