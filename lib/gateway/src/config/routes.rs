@@ -9,7 +9,7 @@ use crate::auth::Auth;
 use crate::cors::{Cors, CorsSettings};
 use crate::limit::{Limits, Use};
 use crate::mode::Mode;
-use crate::route::{Conditions, Priority, Route, Timeouts};
+use crate::route::{Conditions, HostMatch, Priority, Route, Timeouts};
 use crate::screen::{Addresses, Bodies, MediaRange, Screen};
 
 use super::Reader;
@@ -271,6 +271,12 @@ impl Reader<'_> {
         if policies.auth.is_none() {
             self.problems
                 .error(place, "a route needs `auth`, here or in `defaults`: write `auth: none` to let anyone in");
+        }
+        if policies.keeps_encoded_slashes && conditions.hosts.iter().any(HostMatch::is_api_gateways) {
+            self.problems.warn(
+                place,
+                "`encoded_slashes: keep` keeps nothing on an HTTP API, which decodes the path before the gateway sees it",
+            );
         }
         let cors = self.route_cors(&policies, &conditions);
         fields.finish(&mut self.problems);
