@@ -15,7 +15,8 @@ use tollgate::exchange::{Body, Origin, Request, Scheme};
 use tollgate::expression::{Facts, Params, Place, Scope, Template};
 use tollgate::forward::Protocol;
 use tollgate::forward::hygiene::{inbound, outbound};
-use tollgate::screen::{MediaRange, Screen};
+use tollgate::mode::{Mode, Shadowed};
+use tollgate::screen::{Addresses, Bodies, MediaRange, Screen};
 
 const WRITTEN: [&str; 7] = [
     "forwarded",
@@ -138,7 +139,11 @@ fn check_policies(headers: &HeaderMap, origin: Origin, range: &str) {
     let ranges = MediaRange::parse(range).into_iter().chain(MediaRange::parse("text/*")).collect();
     let (method, path) = (Method::POST, "/".to_owned());
     let request = Request { method, path, query: None, headers: headers.clone(), body: Body::Full("a".into()), origin };
-    let _ = Screen::new(Vec::new(), Vec::new(), 10, ranges).check(&request);
+    let screen = Screen {
+        addresses: Addresses::new(Vec::new(), Vec::new(), Mode::Enforce),
+        bodies: Bodies { max: 10, content_types: ranges, mode: Mode::Enforce },
+    };
+    let _ = screen.check(&request, &mut Shadowed::default());
 }
 
 fuzz_target!(|bytes: &[u8]| {
