@@ -139,8 +139,10 @@ fn check_policies(headers: &HeaderMap, origin: Origin, range: &str) {
     let ranges = MediaRange::parse(range).into_iter().chain(MediaRange::parse("text/*")).collect();
     let (method, path) = (Method::POST, "/".to_owned());
     let request = Request { method, path, query: None, headers: headers.clone(), body: Body::Full("a".into()), origin };
-    let bodies = Bodies { max: 10, content_types: ranges, mode: Mode::Enforce };
-    let screen = Screen { addresses: Addresses::new(Vec::new(), Vec::new(), Mode::Enforce), bodies };
+    let screen = Screen {
+        addresses: Addresses::new(Vec::new(), Vec::new(), Mode::Enforce),
+        bodies: Bodies { max: 10, content_types: ranges, mode: Mode::Enforce },
+    };
     let _ = screen.check(&request, &mut Shadowed::default());
 }
 
