@@ -67,7 +67,7 @@ pub(crate) async fn passes(limits: &Limits, ip: u8, table: &dyn Table) -> bool {
         response: None,
         now: Midst.now(),
     };
-    limits.take(&facts, &Auth::Public.identify(), table, &Midst).await.refused.is_none()
+    limits.take(&facts, &Auth::Public.identify(), table, &Midst, None).await.refused.is_none()
 }
 
 pub(crate) fn per_ip(config: &str, rate: &str, on_store_failure: OnStoreFailure) -> Limits {

@@ -142,7 +142,8 @@ impl Gateway {
         (request.body, trail.body) = route.screen.limit_body(request.body);
         let caller = route.auth.identify();
         let facts = facts(&request, &path, &params, Some(&caller), &route.name, now);
-        let taken = route.limits.take(&facts, &caller, &*self.world.table, &*self.world.clock).await;
+        let taken =
+            route.limits.take(&facts, &caller, &*self.world.table, &*self.world.clock, request.origin.deadline).await;
         trail.take(exchange, taken, &self.world.table)?; // 429 503
         let (asked, body) = Asked::new(request, path, params, caller, now);
         route.to.answer(&self.world, route, exchange, &asked, body).await // 400 502 503 504

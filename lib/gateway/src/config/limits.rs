@@ -1,13 +1,15 @@
 //! `limits:` and the lists of limits on routes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::expression::Place as Stands;
-use crate::limit::{Limit, LimitKey, OnStoreFailure, Rate};
+use crate::limit::{Algorithm, Cost, Limit, LimitKey, OnStoreFailure, Rate};
 use crate::mode::Mode;
 
 use super::Reader;
 use super::files::Document;
+use super::problem::Place;
 use super::read::{Fields, items, nearest};
 use super::tree::{Node, Value};
 
@@ -35,22 +37,11 @@ impl Reader<'_> {
 
     fn limit(&mut self, name: &str, node: &Node, on_store_failure: OnStoreFailure) -> Option<Limit> {
         let mut fields = Fields::of(node, "a limit", &mut self.problems)?;
-        fields.later(&[
-            "plan",
-            "before",
-            "burst",
-            "cost",
-            "queue",
-            "shards",
-            "approximate",
-            "headers",
-            "ipv6_prefix",
-            "quota",
-        ]);
+        fields.later(&["plan", "before", "shards", "headers", "ipv6_prefix", "quota"]);
         let rate = fields.need("rate", &mut self.problems).and_then(|node| {
             let text = self.problems.text(node, "`rate`")?;
             match Rate::parse(&text) {
-                Ok(rate) => Some(rate),
+                Ok(rate) => Some((rate, node.place)),
                 Err(why) => {
                     self.problems.error(node.place, why);
                     None
@@ -58,9 +49,11 @@ impl Reader<'_> {
             }
         });
         let by = fields.need("by", &mut self.problems).and_then(|node| self.limit_key(node));
-        if let Some(node) = fields.take("algorithm") {
-            self.built_so_far(node, "`algorithm`", "fixed_window", &ALGORITHMS);
-        }
+        let algorithm = self.algorithm(&mut fields, rate);
+        let cost = match fields.take("cost") {
+            Some(node) => self.cost(node, algorithm.zip(rate)),
+            None => Some(Cost::Fixed(1)),
+        };
         if let Some(node) = fields.take("accuracy") {
             self.built_so_far(node, "`accuracy`", "exact", &["leased", "exact", "local"]);
         }
@@ -69,7 +62,107 @@ impl Reader<'_> {
             None => Some(on_store_failure),
         };
         fields.finish(&mut self.problems);
-        Some(Limit::new(Arc::clone(&self.name), Arc::from(name), rate?, by?, on_store_failure?))
+        let limit = Limit::new(Arc::clone(&self.name), Arc::from(name), rate?.0, by?, on_store_failure?);
+        Some(limit.counted_by(algorithm?).costing(cost?))
+    }
+
+    /// `algorithm:` and the keys that belong to one or two of them.
+    fn algorithm(&mut self, fields: &mut Fields<'_>, rate: Option<(Rate, Place)>) -> Option<Algorithm> {
+        let written = fields.take("algorithm");
+        let (burst, queue) = (fields.take("burst"), fields.take("queue"));
+        let approximate = fields.take("approximate");
+        let word = match written {
+            Some(node) => self.problems.word(node, "`algorithm`", &WORDS)?,
+            None => Word::TokenBucket,
+        };
+        if !matches!(word, Word::TokenBucket | Word::LeakyBucket) {
+            self.belongs(burst, "burst", "token_bucket and leaky_bucket");
+        }
+        if !matches!(word, Word::LeakyBucket) {
+            self.belongs(queue, "queue", "leaky_bucket");
+        }
+        if !matches!(word, Word::SlidingWindow) {
+            self.belongs(approximate, "approximate", "sliding_window");
+        }
+        Some(match word {
+            Word::TokenBucket => Algorithm::TokenBucket { burst: self.burst(burst, rate?.0.count)? },
+            Word::LeakyBucket => {
+                let queue = match queue {
+                    Some(node) => self.queue(node)?,
+                    None => Duration::ZERO,
+                };
+                // What queues is to leave one after the other (state.md §3.6).
+                let usual = if queue.is_zero() { rate?.0.count } else { 1 };
+                Algorithm::LeakyBucket { burst: self.burst(burst, usual)?, queue }
+            }
+            Word::FixedWindow => Algorithm::FixedWindow,
+            Word::SlidingWindow => {
+                let approximate = match approximate {
+                    Some(node) => self.problems.boolean(node, "`approximate`")?,
+                    None => false,
+                };
+                Algorithm::SlidingWindow { approximate }
+            }
+            Word::SlidingLog => {
+                let (rate, place) = rate?;
+                if rate.count > Algorithm::LARGEST_LOG {
+                    let most = Algorithm::LARGEST_LOG;
+                    let message = format!(
+                        "a sliding_log keeps the time of each request, {most} at most: write `algorithm: sliding_window`"
+                    );
+                    self.problems.error(place, message);
+                    return None;
+                }
+                Algorithm::SlidingLog
+            }
+        })
+    }
+
+    /// Complains of a key that is written where it means nothing.
+    fn belongs(&mut self, written: Option<&Node>, key: &str, to: &str) {
+        if let Some(node) = written {
+            self.problems.error(node.place, format!("`{key}` belongs to {to}"));
+        }
+    }
+
+    fn burst(&mut self, written: Option<&Node>, usual: u64) -> Option<u64> {
+        let Some(node) = written else { return Some(usual) };
+        self.problems.integer(node, "`burst`", 1, i64::MAX).and_then(|burst| u64::try_from(burst).ok())
+    }
+
+    fn queue(&mut self, node: &Node) -> Option<Duration> {
+        let queue = self.problems.duration(node, "`queue`")?;
+        if queue > Algorithm::LONGEST_QUEUE {
+            let message = format!(
+                "`queue` can be {:?} at most: waiting is billed and holds an environment",
+                Algorithm::LONGEST_QUEUE
+            );
+            self.problems.error(node.place, message);
+            return None;
+        }
+        Some(queue)
+    }
+
+    /// A number, or an expression. More than the limit ever has would never pass.
+    fn cost(&mut self, node: &Node, of: Option<(Algorithm, (Rate, Place))>) -> Option<Cost> {
+        if let Some((Algorithm::SlidingLog, _)) = of {
+            let message = "each request is one entry of a sliding_log: for a `cost`, write `algorithm: sliding_window`";
+            self.problems.error(node.place, message.to_owned());
+            return None;
+        }
+        if !matches!(node.value, Value::Number(_)) {
+            return self.expression(node, "`cost`", Stands::Cost, &[]).map(Cost::Of);
+        }
+        let cost = self.problems.integer(node, "`cost`", 1, i64::MAX).and_then(|cost| u64::try_from(cost).ok())?;
+        let most = of.map_or(u64::MAX, |(algorithm, (rate, _))| algorithm.most(rate));
+        if cost > most {
+            self.problems.error(
+                node.place,
+                format!("`cost` is {cost} where the limit never has more than {most}: nothing would pass"),
+            );
+            return None;
+        }
+        Some(Cost::Fixed(cost))
     }
 
     /// A word of which only one is built so far.
@@ -149,4 +242,20 @@ pub(crate) fn unknown<'k>(what: &str, name: &str, known: impl Iterator<Item = &'
     }
 }
 
-const ALGORITHMS: [&str; 5] = ["token_bucket", "leaky_bucket", "fixed_window", "sliding_window", "sliding_log"];
+/// What stands under `algorithm`.
+#[derive(Clone, Copy)]
+enum Word {
+    TokenBucket,
+    LeakyBucket,
+    FixedWindow,
+    SlidingWindow,
+    SlidingLog,
+}
+
+const WORDS: [(&str, Word); 5] = [
+    ("token_bucket", Word::TokenBucket),
+    ("leaky_bucket", Word::LeakyBucket),
+    ("fixed_window", Word::FixedWindow),
+    ("sliding_window", Word::SlidingWindow),
+    ("sliding_log", Word::SlidingLog),
+];

@@ -9,7 +9,7 @@ use crate::forward::balance::Balance;
 use crate::forward::retry::{Retry, RetryMethods};
 use crate::forward::{Backend, Branch, Destination, HostPolicy, Target};
 use crate::gateway::Routes;
-use crate::limit::{LimitKey, Limits, Use};
+use crate::limit::{Cost, LimitKey, Limits, Use};
 use crate::mode::Mode;
 use crate::respond::{JsonTemplate, Redirect, RedirectPath, Respond, RespondBody};
 use crate::route::{Conditions, Route};
@@ -204,7 +204,14 @@ fn limits(limits: &Limits) -> String {
             LimitKey::By(expression) => expression.source(),
         };
         let (mode, failure) = (shown(*mode), limit.on_store_failure.as_str());
-        format!("{}{mode} {} by {by}, fixed_window, exact, on_store_failure {failure}", limit.name, limit.rate)
+        let cost = match &limit.cost {
+            Cost::Fixed(cost) => cost.to_string(),
+            Cost::Of(expression) => expression.source().to_owned(),
+        };
+        format!(
+            "{}{mode} {} by {by}, {}, cost {cost}, exact, on_store_failure {failure}",
+            limit.name, limit.rate, limit.algorithm
+        )
     });
     let each: Vec<_> = each.collect();
     if each.is_empty() { "none".to_owned() } else { each.join("; ") }

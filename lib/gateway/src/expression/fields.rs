@@ -34,6 +34,7 @@ pub(super) fn root(name: &str, place: Place) -> Result<(), String> {
         ("now" | "claims", _) => format!("`{name}` is not supported yet"),
         (_, Place::EnvOnly) => "only `env` may stand here, since it must be the same for every request".to_owned(),
         ("caller", _) => "`caller` is not known yet where routes are matched".to_owned(),
+        ("response", Place::Cost) => "a cost that the answer tells (`response`) is not supported yet".to_owned(),
         ("response", _) => "`response` is not known here, only in templates of the answer".to_owned(),
         _ => format!("unknown variable `{name}`, there are {}", allowed.join(", ")),
     })

@@ -97,7 +97,7 @@ upstreams:
   orders: {targets: "http://orders.internal:8080/v1", retry: {attempts: 2, backoff: 0s}, timeout: 2s}
   plain: {targets: "http://plain.internal"}
 limits:
-  two: {rate: 2/min, by: request.ip}
+  two: {rate: 2/min, by: request.ip, algorithm: fixed_window}
 defaults: {auth: none}
 routes:
   - name: orders

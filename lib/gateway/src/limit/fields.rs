@@ -6,7 +6,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::rate::Rate;
 use crate::digits::push_number;
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -21,13 +20,14 @@ pub(super) struct Named {
 }
 
 impl Named {
-    pub(super) fn new(name: &str, rate: Rate) -> Self {
+    /// A limit of which `quota` come back in `window` seconds.
+    pub(super) fn new(name: &str, quota: u64, window: u64) -> Self {
         let mut policy = string(name);
         let name = policy.len();
         policy.push_str(";q=");
-        push_number(&mut policy, rate.count);
+        push_number(&mut policy, quota);
         policy.push_str(";w=");
-        push_number(&mut policy, rate.per.secs());
+        push_number(&mut policy, window);
         Self { policy, name }
     }
 
@@ -62,7 +62,7 @@ pub(super) fn fields(mut limits: Vec<Told<'_>>) -> HeaderMap {
             states.push_str(";r=");
             push_number(&mut states, left);
             states.push_str(";t=");
-            push_number(&mut states, reset.as_secs() + u64::from(reset.subsec_millis() > 0));
+            push_number(&mut states, reset.as_secs().saturating_add(u64::from(reset.subsec_nanos() > 0)));
         }
     }
     for (name, value) in [(POLICY, policies), (STATE, states)] {
@@ -99,10 +99,10 @@ fn string(text: &str) -> String {
 mod tests {
     use super::*;
 
-    type Limit<'a> = (&'a str, &'a str, Option<(u64, u64)>);
+    type Limit<'a> = (&'a str, u64, u64, Option<(u64, u64)>);
 
     fn told(limits: &[Limit<'_>]) -> HeaderMap {
-        let named: Vec<_> = limits.iter().map(|(name, rate, _)| Named::new(name, Rate::parse(rate).unwrap())).collect();
+        let named: Vec<_> = limits.iter().map(|(name, q, w, _)| Named::new(name, *q, *w)).collect();
         let states = limits.iter().map(|(.., state)| state.map(|(left, ms)| (left, Duration::from_millis(ms))));
         fields(named.iter().zip(states).map(|(limit, state)| Told { limit, state }).collect())
     }
@@ -110,10 +110,10 @@ mod tests {
     #[test]
     fn the_tightest_limit_comes_first_and_the_unknown_last() {
         let fields = told(&[
-            ("later", "9/h", None),
-            ("wide", "1000/s", Some((990, 400))),
-            ("per-ip", "5/min", Some((3, 41_001))),
-            ("daily", "5/day", Some((3, 80_000_000))),
+            ("later", 9, 3600, None),
+            ("wide", 1000, 1, Some((990, 400))),
+            ("per-ip", 5, 60, Some((3, 41_001))),
+            ("daily", 5, 86_400, Some((3, 80_000_000))),
         ]);
         assert_eq!(
             fields["ratelimit-policy"],
@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn without_limits_there_are_no_fields() {
         assert!(fields(Vec::new()).is_empty());
-        assert!(!told(&[("a", "1/s", None)]).contains_key("ratelimit"));
+        assert!(!told(&[("a", 1, 1, None)]).contains_key("ratelimit"));
     }
 
     #[test]

@@ -1,187 +1,184 @@
-//! What this environment knows of a limit's keys without asking: who is denied until when, and, while the table does
-//! not answer, who took how many.
+//! What this environment knows of a limit's keys without asking: what each item was when it was last seen, and, while
+//! the table does not answer, items of its own.
 //!
-//! Bounded. A denial that finds no room is forgotten, which costs a write; a count that finds no room goes to one
-//! shared count, so that a flood of keys is never unlimited.
+//! Bounded. What is seen and finds no room is forgotten, which costs a write; an item of our own that finds no room
+//! is one that all such keys share, so that a flood of keys is never unlimited.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use super::algorithm::Seen;
 use super::key::Key;
-use super::window::Window;
+use crate::clock::Timestamp;
+use crate::table::{Item, TableError, Terms, Update, written};
 
 /// How many keys are known at most; about a megabyte.
 const MOST: usize = 8_192;
 
-#[derive(Debug, Default)]
-pub(super) struct Known {
-    keys: Mutex<Keys>,
-}
+/// For how long a map that was found full is not looked through again.
+const REST: Duration = Duration::from_secs(1);
 
-#[derive(Debug, Default)]
-struct Keys {
-    by_key: HashMap<Key, Entry>,
-    /// Full of this window's keys: not worth looking through again before the next.
-    full: Option<Window>,
-    shared: Option<(Window, u64)>,
-}
-
+/// What is known of keys, each until some moment.
 #[derive(Debug)]
-struct Entry {
-    window: Window,
-    denied: bool,
-    local: u64,
-    stale: Vec<u64>,
+struct Bounded<V> {
+    by_key: HashMap<Key, (V, Timestamp)>,
+    rests_until: Timestamp,
 }
 
-impl Known {
-    /// Whether `key` was denied in `window` already.
-    pub(super) fn denied(&self, key: &Key, window: Window) -> bool {
-        self.lock().by_key.get(key).is_some_and(|entry| entry.denied && entry.window == window)
-    }
-
-    /// Remembers that `key` is denied until the end of `window`.
-    pub(super) fn deny(&self, key: &Key, window: Window) {
-        if let Some(entry) = self.lock().entry(key, window) {
-            entry.denied = true;
-        }
-    }
-
-    /// Forgets that `key` is denied in `window`: something was given back.
-    pub(super) fn allow(&self, key: &Key, window: Window) {
-        if let Some(entry) = self.lock().by_key.get_mut(key)
-            && entry.window == window
-        {
-            entry.denied = false;
-        }
-    }
-
-    /// Remembers windows that the next write to `key` had better remove.
-    pub(super) fn keep_stale(&self, key: &Key, window: Window, stale: Vec<u64>) {
-        if !stale.is_empty()
-            && let Some(entry) = self.lock().entry(key, window)
-        {
-            entry.stale = stale;
-        }
-    }
-
-    /// Takes the windows that [`Self::keep_stale`] remembered for `key`.
-    pub(super) fn take_stale(&self, key: &Key) -> Vec<u64> {
-        self.lock().by_key.get_mut(key).map(|entry| std::mem::take(&mut entry.stale)).unwrap_or_default()
-    }
-
-    /// Counts one of `key` in `window` here; what is left of `limit` then, `None` where nothing was.
-    pub(super) fn count(&self, key: &Key, window: Window, limit: u64) -> Option<u64> {
-        let mut keys = self.lock();
-        if let Some(entry) = keys.entry(key, window) {
-            return one_more(&mut entry.local, limit);
-        }
-        let (shared, taken) = keys.shared.get_or_insert((window, 0));
-        if *shared != window {
-            (*shared, *taken) = (window, 0);
-        }
-        one_more(taken, limit)
-    }
-
-    /// Takes back one that [`Self::count`] counted.
-    pub(super) fn uncount(&self, key: &Key, window: Window) {
-        if let Some(entry) = self.lock().by_key.get_mut(key)
-            && entry.window == window
-        {
-            entry.local = entry.local.saturating_sub(1);
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Keys> {
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+impl<V> Default for Bounded<V> {
+    fn default() -> Self {
+        Self { by_key: HashMap::new(), rests_until: Timestamp::default() }
     }
 }
 
-fn one_more(taken: &mut u64, limit: u64) -> Option<u64> {
-    if *taken >= limit {
-        return None;
-    }
-    *taken += 1;
-    Some(limit - *taken)
-}
-
-impl Keys {
-    /// The entry of `key` for `window`, made where there is room for it.
-    fn entry(&mut self, key: &Key, window: Window) -> Option<&mut Entry> {
-        if !self.by_key.contains_key(key) && !self.has_room(window) {
-            return None;
-        }
-        let new = || Entry { window, denied: false, local: 0, stale: Vec::new() };
-        let entry = self.by_key.entry(*key).or_insert_with(new);
-        if entry.window != window {
-            *entry = Entry { stale: std::mem::take(&mut entry.stale), ..new() };
-        }
-        Some(entry)
+impl<V> Bounded<V> {
+    fn get(&self, key: &Key) -> Option<&V> {
+        self.by_key.get(key).map(|(value, _)| value)
     }
 
-    fn has_room(&mut self, window: Window) -> bool {
-        if self.by_key.len() < MOST {
+    /// Whether `key` has a place or can have one.
+    fn has_room(&mut self, key: &Key, now: Timestamp) -> bool {
+        if self.by_key.len() < MOST || self.by_key.contains_key(key) {
             return true;
         }
-        if self.full == Some(window) {
+        if now < self.rests_until {
             return false;
         }
-        self.by_key.retain(|_, entry| entry.window >= window);
-        if self.by_key.len() < MOST {
-            return true;
+        self.by_key.retain(|_, (_, until)| *until > now);
+        self.rests_until = now.plus(REST);
+        self.by_key.len() < MOST
+    }
+
+    fn keep(&mut self, key: &Key, value: V, until: Timestamp, now: Timestamp) {
+        if self.has_room(key, now) {
+            self.by_key.insert(*key, (value, until));
         }
-        self.full = Some(window);
-        false
+    }
+}
+
+/// What the table's items were when they were last seen.
+#[derive(Debug, Default)]
+pub(super) struct Known(Mutex<Bounded<Seen>>);
+
+impl Known {
+    /// What the item of `key` was.
+    pub(super) fn get(&self, key: &Key) -> Seen {
+        self.lock().get(key).copied().unwrap_or_default()
+    }
+
+    /// Remembers that the item of `key` is as `seen`, which matters until then.
+    pub(super) fn keep(&self, key: &Key, seen: Seen, until: Timestamp, now: Timestamp) {
+        self.lock().keep(key, seen, until, now);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Bounded<Seen>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A table of one limit in this process alone.
+#[derive(Debug, Default)]
+pub(super) struct Local(Mutex<LocalItems>);
+
+#[derive(Debug, Default)]
+struct LocalItems {
+    own: Bounded<Item>,
+    shared: Option<Item>,
+}
+
+impl Local {
+    /// The item of `key`.
+    pub(super) fn get(&self, key: &Key, now: Timestamp) -> Option<Item> {
+        let mut items = self.lock();
+        if items.own.has_room(key, now) { items.own.get(key).cloned() } else { items.shared.clone() }
+    }
+
+    /// As [`crate::table::Table::update`]; the item matters until `until` says.
+    pub(super) fn update(
+        &self,
+        key: &Key,
+        (update, terms): &(Update, Terms),
+        now: Timestamp,
+        until: impl FnOnce(&Item) -> Timestamp,
+    ) -> Result<Item, TableError> {
+        let mut items = self.lock();
+        let own = items.own.has_room(key, now);
+        let old = if own { items.own.get(key) } else { items.shared.as_ref() };
+        let new = written(update, terms, old)?;
+        if own {
+            items.own.keep(key, new.clone(), until(&new), now);
+        } else {
+            items.shared = Some(new.clone());
+        }
+        Ok(new)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, LocalItems> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Timestamp;
-    use crate::limit::Per;
+    use crate::limit::key::Stem;
+    use crate::table::Condition;
 
-    fn window(secs: u64) -> Window {
-        Window::labelled(Timestamp::from_secs(secs), Per::Second)
+    const SEEN: Seen = Seen::Bucket { tat: 1, grants: 1 };
+
+    fn at(secs: u64) -> Timestamp {
+        Timestamp::from_secs(secs)
     }
 
     fn key(number: usize) -> Key {
-        Key::of("shop", "per-ip", Some(("", &number.to_string())))
+        Stem::new("shop", "per-ip", "k").key(Some(("", &number.to_string())))
+    }
+
+    /// Whether one of two a key is counted.
+    fn counts(local: &Local, number: usize, secs: u64) -> bool {
+        let few = Condition::missing("n").or(Condition::at_most("n", 1));
+        let one = (Update::new().add("n", 1), Terms::when(few));
+        local.update(&key(number), &one, at(secs), |_| at(8)).is_ok()
     }
 
     #[test]
-    fn a_denial_holds_to_the_end_of_its_window() {
-        let known = Known::default();
-        known.deny(&key(1), window(7));
-        assert!(known.denied(&key(1), window(7)));
-        assert!(!known.denied(&key(1), window(8)));
-        assert!(!known.denied(&key(2), window(7)));
-        known.allow(&key(1), window(7));
-        assert!(!known.denied(&key(1), window(7)));
-    }
-
-    #[test]
-    fn a_flood_of_keys_takes_no_more_than_the_bound_and_makes_room_in_the_next_window() {
+    fn a_flood_of_keys_takes_no_more_than_the_bound_and_makes_room_when_what_is_known_is_over() {
         let known = Known::default();
         for number in 0..MOST + 100 {
-            known.deny(&key(number), window(7));
+            known.keep(&key(number), SEEN, at(8), at(7));
         }
         assert_eq!(known.lock().by_key.len(), MOST);
-        assert!(!known.denied(&key(MOST + 1), window(7)), "forgotten, which is safe");
-        known.deny(&key(MOST + 1), window(8));
-        assert!(known.denied(&key(MOST + 1), window(8)));
+        assert_eq!(known.get(&key(3)), SEEN);
+        assert_eq!(known.get(&key(MOST + 1)), Seen::Nothing, "forgotten, which is safe");
+        known.keep(&key(MOST + 1), SEEN, at(9), at(8));
+        assert_eq!(known.get(&key(MOST + 1)), SEEN);
         assert_eq!(known.lock().by_key.len(), 1);
     }
 
     #[test]
-    fn keys_that_find_no_room_share_one_count() {
+    fn a_full_map_is_looked_through_once_a_second_at_most() {
         let known = Known::default();
         for number in 0..MOST {
-            assert_eq!(known.count(&key(number), window(7), 2), Some(1));
+            let until = at(7).plus(Duration::from_millis(u64::try_from(number).unwrap()));
+            known.keep(&key(number), SEEN, until, at(6));
         }
-        let admitted = (MOST..MOST + 50).filter(|number| known.count(&key(*number), window(7), 2).is_some()).count();
+        known.keep(&key(MOST), SEEN, at(20), at(7));
+        known.keep(&key(MOST + 1), SEEN, at(20), at(7).plus(Duration::from_millis(999)));
+        assert_eq!((known.get(&key(MOST)), known.get(&key(MOST + 1))), (SEEN, Seen::Nothing));
+        known.keep(&key(MOST + 1), SEEN, at(20), at(8));
+        assert_eq!(known.get(&key(MOST + 1)), SEEN);
+    }
+
+    #[test]
+    fn keys_that_find_no_room_share_one_item() {
+        let local = Local::default();
+        for number in 0..MOST {
+            assert!(counts(&local, number, 6));
+        }
+        let admitted = (MOST..MOST + 50).filter(|number| counts(&local, *number, 7)).count();
         assert_eq!(admitted, 2);
-        assert_eq!(known.count(&key(3), window(7), 2), Some(0), "known keys keep their own");
-        assert_eq!(known.count(&key(MOST + 1), window(8), 2), Some(1), "the next window has room");
+        assert!(counts(&local, 3, 7) && !counts(&local, 3, 7), "known keys keep their own");
+        assert!(counts(&local, MOST + 1, 8), "there is room again");
     }
 }

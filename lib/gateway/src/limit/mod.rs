@@ -1,16 +1,22 @@
 //! Rate limits: how many requests a key may make in a time, counted over all environments together.
 //!
-//! So far one kind: the fixed window, exact by one conditional update of the shared table a request, and by none for a
-//! key that is known to be over its limit. A window never admits more than its limit; across a boundary up to twice as
-//! many come together.
+//! Exact: one conditional update of the shared table a request, and none for a key that is known to be over its limit.
+//! How a limit counts is its [`Algorithm`]; what is promised of each stands there.
 //!
 //! Several limits are all or nothing: when a later one refuses, what the earlier ones gave goes back
 //! ([`Taken::returns`]), so that a refused request costs its client nothing elsewhere.
 
+mod algorithm;
+mod bucket;
+mod cost;
 mod fields;
 mod key;
 mod known;
+mod log;
+mod pair;
 mod rate;
+mod sliding;
+mod taken;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -20,23 +26,24 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::HeaderMap;
 use tokio::time::Instant;
 
+pub use algorithm::Algorithm;
+pub use cost::Cost;
 pub use rate::{Per, Rate};
+pub use taken::{Returns, Taken};
 
 use crate::auth::Caller;
 use crate::clock::{Clock, Timestamp};
-use crate::exchange::LimitVerdict;
 use crate::expression::{Expression, Facts};
 use crate::forward::BoxFuture;
-use crate::mode::{Mode, Shadowed};
-use crate::refusal::Refusal;
-use crate::table::{Table, TableError, Which};
-use fields::{Named, Told, fields};
-use key::Key;
-use known::Known;
-use window::{Place, SKEW, Usual, Window};
+use crate::mode::Mode;
+use crate::table::{Item, Table, TableError, Which};
+use algorithm::{Ask, Meter, SKEW, Seen, Settled};
+use fields::Named;
+use key::{Key, Stem};
+use known::{Known, Local};
+use taken::{Answer, Asked, Given, conclude};
 
 /// For how long a request waits for its limits, all of them together, at most. The table's adapter gives up before.
 pub const BOUND: Duration = Duration::from_millis(150);
@@ -45,8 +52,9 @@ pub const BOUND: Duration = Duration::from_millis(150);
 /// before anyone looked at the answer that lies there; this is the look.
 const LAST_LOOK: Duration = Duration::from_millis(5);
 
-/// How often a token whose window ended before it could be spent is asked for anew.
-const TRIES: usize = 3;
+/// How often one limit asks the table for one request. Each refusal says what the item is, so that the next attempt
+/// fails only if others wrote meanwhile.
+const TRIES: usize = 5;
 
 /// One limit of the config: a bucket a key, over all routes that use it.
 pub struct Limit {
@@ -54,14 +62,20 @@ pub struct Limit {
     pub name: Arc<str>,
     /// How many in what time.
     pub rate: Rate,
+    /// How it counts.
+    pub algorithm: Algorithm,
     /// What is counted together.
     pub by: LimitKey,
+    /// How many a request takes.
+    pub cost: Cost,
     /// What happens while the table does not answer.
     pub on_store_failure: OnStoreFailure,
     config: Arc<str>,
+    stem: Stem,
     with_via: bool,
+    meter: Box<dyn Meter>,
     known: Known,
-    usual: Usual,
+    local: Local,
     told: Named,
 }
 
@@ -117,37 +131,45 @@ impl From<Arc<Limit>> for Use {
 #[derive(Debug, Clone, Default)]
 pub struct Limits(pub Vec<Use>);
 
-/// What the limits said of one request.
-#[derive(Debug, Default)]
-pub struct Taken {
-    /// Why the request is refused; `None` lets it pass.
-    pub refused: Option<Refusal>,
-    /// `RateLimit` and `RateLimit-Policy`, for every answer to the request, refusals included.
-    pub fields: HeaderMap,
-    /// What each limit said, in the order asked.
-    pub verdicts: Vec<LimitVerdict>,
-    /// What limits in shadow would have refused.
-    pub shadowed: Shadowed,
-    /// What a refused request took and gives back, once the answer is out.
-    pub returns: Returns,
-}
-
 impl Limit {
-    /// A limit of the config named `config`; items of two configs never meet.
+    /// A limit of the config named `config`; items of two configs never meet. A token bucket with a burst of the rate's
+    /// count, in which each request costs 1.
     pub fn new(config: Arc<str>, name: Arc<str>, rate: Rate, by: LimitKey, on_store_failure: OnStoreFailure) -> Self {
-        let with_via = matches!(&by, LimitKey::By(by) if reads_caller_id(by.source()));
-        let told = Named::new(&name, rate);
+        let algorithm = Algorithm::TokenBucket { burst: rate.count };
         Self {
+            with_via: matches!(&by, LimitKey::By(by) if reads_caller_id(by.source())),
+            stem: Stem::new(&config, &name, &algorithm.kind(rate)),
+            meter: algorithm.meter(rate),
+            told: Named::new(&name, algorithm.most(rate), algorithm.window_secs(rate)),
+            cost: Cost::Fixed(1),
+            known: Known::default(),
+            local: Local::default(),
+            config,
             name,
             rate,
+            algorithm,
             by,
             on_store_failure,
-            config,
-            with_via,
-            known: Known::default(),
-            usual: Usual::default(),
-            told,
         }
+    }
+
+    /// The same, counted by `algorithm`.
+    #[must_use]
+    pub fn counted_by(self, algorithm: Algorithm) -> Self {
+        let rate = self.rate;
+        Self {
+            stem: Stem::new(&self.config, &self.name, &algorithm.kind(rate)),
+            meter: algorithm.meter(rate),
+            told: Named::new(&self.name, algorithm.most(rate), algorithm.window_secs(rate)),
+            algorithm,
+            ..self
+        }
+    }
+
+    /// The same, of which a request takes `cost`.
+    #[must_use]
+    pub fn costing(self, cost: Cost) -> Self {
+        Self { cost, ..self }
     }
 
     fn key(&self, facts: &Facts<'_>, caller: &Caller) -> Key {
@@ -156,79 +178,104 @@ impl Limit {
             LimitKey::By(by) => by.text(facts).ok().filter(|subject| !subject.is_empty()),
         };
         let via = if self.with_via { caller.via() } else { "" };
-        Key::of(&self.config, &self.name, subject.as_deref().map(|subject| (via, subject)))
+        self.stem.key(subject.as_deref().map(|subject| (via, subject)))
     }
 
-    async fn ask(&self, key: &Key, table: &dyn Table, clock: &dyn Clock, bound: Instant) -> Answer {
-        let item_key = key.item();
-        for _ in 0..TRIES {
-            let (window, sure) = self.settle(clock).await;
-            if self.known.denied(key, window) {
-                return Answer::Over { window };
+    async fn ask(&self, one: &Asked<'_>, world: &World<'_>) -> Answer {
+        let item_key = one.key.item();
+        let mut seen = one.seen;
+        let (at, mut sure) = self.settle(world.clock).await;
+        let mut ask = Ask { at, cost: one.cost, patience: world.patience() };
+        for attempt in 0..TRIES {
+            if attempt > 0 && !self.meter.keeps_its_moment() {
+                (ask.at, sure) = self.settle(world.clock).await;
             }
-            if Instant::now() >= bound {
+            if let Some(until) = self.meter.over(&ask, &seen) {
+                return Answer::Over { until, seen, ask };
+            }
+            if Instant::now() >= world.bound {
                 break;
             }
-            let stale = self.known.take_stale(key);
-            let taking = match stale.as_slice() {
-                [] => self.usual.take(window, self.rate),
-                stale => Arc::new(window.take(self.rate, stale)),
-            };
-            let (update, terms) = &*taking;
-            match within(bound, table.update(Which::Hot, &item_key, update, terms)).await {
-                Some(Ok(item)) => {
-                    let Some(taken) = window.taken(&item) else { break };
-                    self.known.keep_stale(key, window, window.stale(&item));
-                    let now = clock.now();
-                    if window.spendable(now) || !sure && Window::labelled(now.plus(SKEW), self.rate.per) == window {
-                        let left = Some(self.rate.count.saturating_sub(taken));
-                        return Answer::Admitted { window, left, given: Given::ByTable };
-                    }
-                    // The window ended while we asked. Its token may not be spent in another one and is lost.
-                }
-                Some(Err(TableError::Refused { old })) => {
-                    if old.and_then(|old| window.taken(&old)).is_none() {
-                        break;
-                    }
-                    self.known.deny(key, window);
-                    if Window::labelled(clock.now(), self.rate.per) == window {
-                        return Answer::Over { window };
-                    }
-                }
-                Some(Err(
-                    TableError::Throttled { .. } | TableError::Unavailable { .. } | TableError::Invalid { .. },
-                ))
-                | None => break,
+            let (update, terms) = &*self.meter.attempt(&ask, &seen);
+            let (item, taken) =
+                match within(world.bound, world.table.update(Which::Hot, &item_key, update, terms)).await {
+                    Some(Ok(item)) => (Some(item), true),
+                    Some(Err(TableError::Refused { old })) => (old, false),
+                    Some(Err(
+                        TableError::Throttled { .. } | TableError::Unavailable { .. } | TableError::Invalid { .. },
+                    ))
+                    | None => break,
+                };
+            match self.remember(&one.key, &ask, item.as_ref()) {
+                Some(now) => seen = now,
+                None => break,
+            }
+            // What ended while we asked may not be spent any more, and is lost.
+            if taken && self.meter.spendable(&ask, world.clock.now(), sure) {
+                return Answer::Admitted { seen, ask, given: Given::ByTable };
             }
         }
-        self.without_table(key, clock)
+        self.without_table(&one.key, Ask { at: world.clock.now(), ..ask })
     }
 
-    /// The window to ask for, and whether every clock agrees on it. Near a boundary that takes a wait of twice the skew
-    /// at most; if the clock stands still meanwhile, its own word must do.
-    async fn settle(&self, clock: &dyn Clock) -> (Window, bool) {
-        let wait = match Window::of(clock.now(), self.rate.per) {
-            Place::In(window) => return (window, true),
-            Place::Between(wait) => wait,
+    /// When a request is judged, and whether every clock agrees. Near the boundary of a window that takes a short wait;
+    /// if the clock stands still meanwhile, its own word must do.
+    async fn settle(&self, clock: &dyn Clock) -> (Timestamp, bool) {
+        let wait = match self.meter.settle(clock.now()) {
+            Settled::At(now) => return (now, true),
+            Settled::In(wait) => wait,
         };
         tokio::time::sleep(wait).await;
         let now = clock.now();
-        match Window::of(now, self.rate.per) {
-            Place::In(window) => (window, true),
-            Place::Between(_) => (Window::labelled(now.plus(SKEW), self.rate.per), false),
+        match self.meter.settle(now) {
+            Settled::At(now) => (now, true),
+            Settled::In(_) => (now.plus(SKEW), false),
         }
     }
 
-    fn without_table(&self, key: &Key, clock: &dyn Clock) -> Answer {
-        let window = Window::labelled(clock.now(), self.rate.per);
+    /// Keeps what `item` was when it was seen; `None` where it makes no sense.
+    fn remember(&self, key: &Key, ask: &Ask, item: Option<&Item>) -> Option<Seen> {
+        let seen = item.map_or(Some(Seen::Nothing), |item| self.meter.read(ask, item))?;
+        self.known.keep(key, seen, self.meter.full_at(ask, &seen), ask.at);
+        Some(seen)
+    }
+
+    fn without_table(&self, key: &Key, ask: Ask) -> Answer {
         match self.on_store_failure {
-            OnStoreFailure::Open => Answer::Admitted { window, left: None, given: Given::ByNobody },
+            OnStoreFailure::Open => Answer::Admitted { seen: Seen::Nothing, ask, given: Given::ByNobody },
             OnStoreFailure::Closed => Answer::Unanswered,
-            OnStoreFailure::Local => match self.known.count(key, window, self.rate.count) {
-                Some(left) => Answer::Admitted { window, left: Some(left), given: Given::Locally },
-                None => Answer::Over { window },
-            },
+            OnStoreFailure::Local => self.count_here(key, ask).unwrap_or(Answer::Unanswered),
         }
+    }
+
+    /// The same updates, on an item of this process alone.
+    fn count_here(&self, key: &Key, ask: Ask) -> Option<Answer> {
+        let seen = self.local.get(key, ask.at).map_or(Some(Seen::Nothing), |item| self.meter.read(&ask, &item))?;
+        if let Some(until) = self.meter.over(&ask, &seen) {
+            return Some(Answer::Over { until, seen, ask });
+        }
+        let taking = self.meter.attempt(&ask, &seen);
+        let item = self.local.update(key, &taking, ask.at, |item| self.matters_until(&ask, item)).ok()?;
+        Some(Answer::Admitted { seen: self.meter.read(&ask, &item)?, ask, given: Given::Locally })
+    }
+
+    fn matters_until(&self, ask: &Ask, item: &Item) -> Timestamp {
+        self.meter.full_at(ask, &self.meter.read(ask, item).unwrap_or_default())
+    }
+}
+
+/// What one request's limits are asked with.
+struct World<'a> {
+    table: &'a dyn Table,
+    clock: &'a dyn Clock,
+    bound: Instant,
+    deadline: Option<Instant>,
+}
+
+impl World<'_> {
+    /// How long the request can wait.
+    fn patience(&self) -> Duration {
+        self.deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()))
     }
 }
 
@@ -254,44 +301,12 @@ impl fmt::Debug for Limit {
         f.debug_struct("Limit")
             .field("name", &self.name)
             .field("rate", &self.rate)
+            .field("algorithm", &self.algorithm)
             .field("by", &self.by)
+            .field("cost", &self.cost)
             .field("on_store_failure", &self.on_store_failure)
             .finish_non_exhaustive()
     }
-}
-
-/// What one limit said.
-#[derive(Debug, Clone, Copy)]
-enum Answer {
-    Admitted { window: Window, left: Option<u64>, given: Given },
-    Over { window: Window },
-    Unanswered,
-}
-
-/// Who gave a token, and so who takes it back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Given {
-    ByTable,
-    Locally,
-    ByNobody,
-}
-
-impl Answer {
-    fn left(self) -> Option<u64> {
-        match self {
-            Self::Admitted { left, .. } => left,
-            Self::Over { .. } => Some(0),
-            Self::Unanswered => None,
-        }
-    }
-}
-
-/// One limit as it is asked for one request.
-struct Asked<'a> {
-    limit: &'a Arc<Limit>,
-    mode: Mode,
-    key: Key,
-    answer: Option<Answer>,
 }
 
 impl Limits {
@@ -302,141 +317,58 @@ impl Limits {
 
     /// Takes one request from every limit, or from none.
     ///
-    /// Waits for the table [`BOUND`] at most, and not at all for a key that is known to be over.
-    pub async fn take(&self, facts: &Facts<'_>, caller: &Caller, table: &dyn Table, clock: &dyn Clock) -> Taken {
+    /// Waits for the table [`BOUND`] at most, and not at all for a key that is known to be over; and where a limit lets
+    /// requests queue, for the request's turn, but never beyond its `deadline`.
+    pub async fn take(
+        &self,
+        facts: &Facts<'_>,
+        caller: &Caller,
+        table: &dyn Table,
+        clock: &dyn Clock,
+        deadline: Option<Instant>,
+    ) -> Taken {
         if self.0.is_empty() {
             return Taken::default();
         }
         let facts = Facts { caller: Some(caller), ..*facts };
         let in_force = self.0.iter().filter(|used| used.mode != Mode::Off);
-        let mut asked: Vec<_> = in_force
-            .map(|used| Asked {
-                limit: &used.limit,
-                mode: used.mode,
-                key: used.limit.key(&facts, caller),
-                answer: None,
-            })
-            .collect();
-        if !known_to_be_over(&mut asked, clock) {
-            let bound = Instant::now() + BOUND;
+        let mut asked: Vec<_> = in_force.map(|used| Asked::new(used, &facts, caller)).collect();
+        let world = World { table, clock, bound: Instant::now() + BOUND, deadline };
+        if !known_to_be_over(&mut asked, &world) {
             for one in &mut asked {
-                let answer = one.limit.ask(&one.key, table, clock, bound).await;
+                let answer = one.limit.ask(one, &world).await;
                 one.answer = Some(answer);
                 if one.refuses() {
                     break;
                 }
             }
+            wait_for_turn(&asked, clock).await;
         }
         conclude(&asked, clock)
     }
 }
 
 /// Answers for a limit that is known to be over, so that nothing is taken only to be given back.
-fn known_to_be_over(asked: &mut [Asked<'_>], clock: &dyn Clock) -> bool {
-    let now = clock.now();
+fn known_to_be_over(asked: &mut [Asked<'_>], world: &World<'_>) -> bool {
+    let (at, patience) = (world.clock.now(), world.patience());
     for one in asked.iter_mut().filter(|one| one.mode == Mode::Enforce) {
-        let window = Window::labelled(now, one.limit.rate.per);
-        if one.limit.known.denied(&one.key, window) {
-            one.answer = Some(Answer::Over { window });
+        let ask = Ask { at, cost: one.cost, patience };
+        if let Some(until) = one.limit.meter.over(&ask, &one.seen) {
+            one.answer = Some(Answer::Over { until, seen: one.seen, ask });
             return true;
         }
     }
     false
 }
 
-fn conclude(asked: &[Asked<'_>], clock: &dyn Clock) -> Taken {
-    let now = clock.now();
-    let mut taken = Taken { refused: asked.iter().find_map(|one| one.refusal(now)), ..Taken::default() };
-    let mut told = Vec::with_capacity(asked.len());
-    for one in asked {
-        let mut state = None;
-        if let Some(answer) = one.answer {
-            let admitted = matches!(answer, Answer::Admitted { .. });
-            let mut left = answer.left();
-            if taken.refused.is_some() && one.take_back(answer, &mut taken.returns) {
-                left = left.map(|left| left.saturating_add(1));
-            }
-            let remaining = left.unwrap_or(0);
-            taken.verdicts.push(LimitVerdict { name: Arc::clone(&one.limit.name), admitted, remaining });
-            if one.mode == Mode::Shadow
-                && let Some(refusal) = one.why_not(answer, now)
-            {
-                taken.shadowed.refusal(&refusal);
-            }
-            state = match answer {
-                Answer::Admitted { window, .. } | Answer::Over { window } => {
-                    left.map(|left| (left, window.end().since(now)))
-                }
-                Answer::Unanswered => None,
-            };
-        }
-        if one.mode == Mode::Enforce {
-            told.push(Told { limit: &one.limit.told, state });
-        }
+/// Waits until what was taken conforms. The longest wait is its limit's queue.
+async fn wait_for_turn(asked: &[Asked<'_>], clock: &dyn Clock) {
+    if asked.iter().any(Asked::refuses) {
+        return;
     }
-    taken.fields = fields(told);
-    taken
-}
-
-impl Asked<'_> {
-    fn refuses(&self) -> bool {
-        self.mode == Mode::Enforce && !matches!(self.answer, Some(Answer::Admitted { .. }) | None)
-    }
-
-    fn refusal(&self, now: Timestamp) -> Option<Refusal> {
-        if self.refuses() { self.why_not(self.answer?, now) } else { None }
-    }
-
-    fn why_not(&self, answer: Answer, now: Timestamp) -> Option<Refusal> {
-        match answer {
-            Answer::Admitted { .. } => None,
-            Answer::Over { window } => {
-                Some(Refusal::OverLimit { limit: Arc::clone(&self.limit.name), retry_after: window.end().since(now) })
-            }
-            Answer::Unanswered => Some(Refusal::StateUnavailable { policy: Arc::clone(&self.limit.name) }),
-        }
-    }
-
-    /// Takes back what was given to a request that is refused; whether there was something.
-    fn take_back(&self, answer: Answer, returns: &mut Returns) -> bool {
-        match answer {
-            Answer::Admitted { window, given: Given::ByTable, .. } => {
-                returns.0.push(Return { limit: Arc::clone(self.limit), key: self.key, window });
-                true
-            }
-            Answer::Admitted { window, given: Given::Locally, .. } => {
-                self.limit.known.uncount(&self.key, window);
-                true
-            }
-            Answer::Admitted { given: Given::ByNobody, .. } | Answer::Over { .. } | Answer::Unanswered => false,
-        }
-    }
-}
-
-/// What a refused request gives back to the limits that had let it pass.
-#[derive(Debug, Default)]
-pub struct Returns(Vec<Return>);
-
-#[derive(Debug)]
-struct Return {
-    limit: Arc<Limit>,
-    key: Key,
-    window: Window,
-}
-
-impl Returns {
-    /// Whether there is nothing to give back.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Gives it back, each at most once: where the table does not answer, it is lost, which only admits fewer.
-    pub async fn give(self, table: &dyn Table) {
-        for Return { limit, key, window } in self.0 {
-            let (update, terms) = window.give_back();
-            if table.update(Which::Hot, &key.item(), &update, &terms).await.is_ok() {
-                limit.known.allow(&key, window);
-            }
-        }
+    let Some(turn) = asked.iter().filter_map(Asked::departs).max() else { return };
+    let wait = turn.since(clock.now());
+    if !wait.is_zero() {
+        tokio::time::sleep(wait).await;
     }
 }

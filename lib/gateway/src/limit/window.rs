@@ -5,16 +5,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::algorithm::{Ask, KEPT, Meter, SKEW, Seen, Settled, Taking};
 use super::rate::{Per, Rate};
 use crate::clock::Timestamp;
 use crate::digits::push_number;
 use crate::table::{Condition, Item, Terms, Update};
-
-/// How far an environment's clock may be off.
-pub(super) const SKEW: Duration = Duration::from_millis(5);
-
-/// How long an item outlives its last window, in seconds.
-const KEPT: u64 = 120;
 
 /// One window of a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,7 +21,7 @@ pub(super) struct Window {
 
 /// Where a moment is among the windows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+enum Place {
     /// In this one, by every clock.
     In(Window),
     /// So near a boundary that another's clock may say otherwise, until this long from now.
@@ -41,7 +36,7 @@ impl Window {
     }
 
     /// The window that `now` is in by every clock that is off by [`SKEW`] at most.
-    pub(super) fn of(now: Timestamp, per: Per) -> Place {
+    fn of(now: Timestamp, per: Per) -> Place {
         let low = Self::labelled(now.minus(SKEW), per);
         let high = Self::labelled(now.plus(SKEW), per);
         if low == high {
@@ -55,12 +50,12 @@ impl Window {
     }
 
     /// When it is over.
-    pub(super) fn end(self) -> Timestamp {
+    fn end(self) -> Timestamp {
         Timestamp::from_secs(self.index.saturating_add(1).saturating_mul(self.per))
     }
 
     /// Whether a token of it may be spent at `now`: a token of a window is spent in no other, by any clock.
-    pub(super) fn spendable(self, now: Timestamp) -> bool {
+    fn spendable(self, now: Timestamp) -> bool {
         let at = |moment: Timestamp| moment.secs() / self.per;
         at(now.minus(SKEW)) == self.index && at(now.plus(SKEW)) == self.index
     }
@@ -70,40 +65,36 @@ impl Window {
         attribute(self.index)
     }
 
-    /// The update that takes one of `rate`, and its terms. `stale` are windows known to be left over in the item.
-    pub(super) fn take(self, rate: Rate, stale: &[u64]) -> (Update, Terms) {
+    /// The update that takes `cost` of `limit`, and its terms. `stale` are windows known to be left over in the item.
+    fn take(self, limit: u64, cost: u64, stale: &[u64]) -> Taking {
         let name = self.attribute();
         let expiry = self.end().secs().saturating_add(self.per).saturating_add(KEPT);
-        let mut update = Update::new().add(name.clone(), 1).set("x", expiry);
+        let mut update = Update::new().add(name.clone(), cost.into()).set("x", expiry);
         let usual = [2, 3].into_iter().filter_map(|back| self.index.checked_sub(back));
-        let older = stale.iter().copied().filter(|index| self.index.saturating_sub(*index) > 3);
+        let older = stale.iter().copied().filter(|index| *index > 0 && self.index.saturating_sub(*index) > 3);
         for index in usual.chain(older) {
             update = update.remove(attribute(index));
         }
-        let room = i128::from(rate.count) - 1;
+        let room = i128::from(limit) - i128::from(cost);
         (update, Terms::when(Condition::missing(name.clone()).or(Condition::at_most(name, room))))
     }
 
-    /// The update that gives one back, and its terms. Sent once, or it would count twice.
-    pub(super) fn give_back(self) -> (Update, Terms) {
-        let name = self.attribute();
-        (Update::new().add(name.clone(), -1), Terms::when(Condition::at_least(name, 1)))
-    }
-
     /// How many were taken from it, as `item` has it.
-    pub(super) fn taken(self, item: &Item) -> Option<u64> {
-        item.number(&self.attribute()).and_then(|count| u64::try_from(count.max(0)).ok())
+    fn taken(self, item: &Item) -> Option<u64> {
+        super::algorithm::count(item, &self.attribute())
     }
 
-    /// Windows older than the usual removal reaches, left over from before an idle time. Those of a limit that once had
-    /// another length are not told from these but by their size, which differs by 24 times at least: another version
-    /// of the config may still count with them.
-    pub(super) fn stale(self, item: &Item) -> Vec<u64> {
-        item.iter()
+    /// Windows older than the usual removal reaches, left over from before an idle time.
+    fn stale(self, item: &Item) -> [u64; 4] {
+        let mut stale = [0; 4];
+        let left = item
+            .iter()
             .filter_map(|(name, _)| name.strip_prefix('w')?.parse().ok())
-            .filter(|index| *index > self.index / 2 && *index < self.index.saturating_sub(3))
-            .take(8)
-            .collect()
+            .filter(|index| *index < self.index.saturating_sub(3));
+        for (place, index) in stale.iter_mut().zip(left) {
+            *place = index;
+        }
+        stale
     }
 }
 
@@ -115,25 +106,92 @@ fn attribute(index: u64) -> String {
     name
 }
 
-/// The update of a window with nothing stale, which is the same for every key: made once a window.
-#[derive(Debug, Default)]
-pub(super) struct Usual(Mutex<Option<(Window, Arc<Taking>)>>);
+/// The fixed window of a limit.
+#[derive(Debug)]
+pub(super) struct FixedWindow {
+    rate: Rate,
+    /// The update of a window with nothing stale, which is the same for every key: made once a window.
+    usual: Mutex<Option<(Window, u64, Arc<Taking>)>>,
+}
 
-/// An update and its terms.
-pub(super) type Taking = (Update, Terms);
+impl FixedWindow {
+    pub(super) const fn new(rate: Rate) -> Self {
+        Self { rate, usual: Mutex::new(None) }
+    }
 
-impl Usual {
-    /// [`Window::take`] with nothing stale.
-    pub(super) fn take(&self, window: Window, rate: Rate) -> Arc<Taking> {
-        let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    fn window(&self, ask: &Ask) -> Window {
+        Window::labelled(ask.at, self.rate.per)
+    }
+
+    /// How many were taken from the window asked for, and what is stale.
+    fn standing(&self, ask: &Ask, seen: &Seen) -> (u64, [u64; 4]) {
+        match seen {
+            Seen::Window { window, taken, stale } if *window == self.window(ask) => (*taken, *stale),
+            Seen::Window { stale, .. } => (0, *stale),
+            Seen::Nothing | Seen::Bucket { .. } | Seen::Pair { .. } | Seen::Ring { .. } | Seen::Log { .. } => {
+                (0, [0; 4])
+            }
+        }
+    }
+
+    fn usual(&self, window: Window, cost: u64) -> Arc<Taking> {
+        let mut made = self.usual.lock().unwrap_or_else(PoisonError::into_inner);
         match &*made {
-            Some((its, taking)) if *its == window => Arc::clone(taking),
+            Some((its, its_cost, taking)) if *its == window && *its_cost == cost => Arc::clone(taking),
             _ => {
-                let taking = Arc::new(window.take(rate, &[]));
-                *made = Some((window, Arc::clone(&taking)));
+                let taking = Arc::new(window.take(self.rate.count, cost, &[]));
+                *made = Some((window, cost, Arc::clone(&taking)));
                 taking
             }
         }
+    }
+}
+
+impl Meter for FixedWindow {
+    /// Near a boundary, where clocks may not agree on the window, that takes a wait of twice the skew at most.
+    fn settle(&self, now: Timestamp) -> Settled {
+        match Window::of(now, self.rate.per) {
+            Place::In(_) => Settled::At(now),
+            Place::Between(wait) => Settled::In(wait),
+        }
+    }
+
+    fn over(&self, ask: &Ask, seen: &Seen) -> Option<Timestamp> {
+        let (taken, _) = self.standing(ask, seen);
+        (taken.saturating_add(ask.cost) > self.rate.count).then(|| self.window(ask).end())
+    }
+
+    fn attempt(&self, ask: &Ask, seen: &Seen) -> Arc<Taking> {
+        let (_, stale) = self.standing(ask, seen);
+        if stale == [0; 4] {
+            return self.usual(self.window(ask), ask.cost);
+        }
+        Arc::new(self.window(ask).take(self.rate.count, ask.cost, &stale))
+    }
+
+    fn read(&self, ask: &Ask, item: &Item) -> Option<Seen> {
+        let window = self.window(ask);
+        Some(Seen::Window { window, taken: window.taken(item)?, stale: window.stale(item) })
+    }
+
+    fn spendable(&self, ask: &Ask, now: Timestamp, sure: bool) -> bool {
+        let window = self.window(ask);
+        window.spendable(now) || !sure && Window::labelled(now.plus(SKEW), self.rate.per) == window
+    }
+
+    /// Sent once, or it would count twice.
+    fn give_back(&self, ask: &Ask, seen: &Seen) -> Taking {
+        let window = if let Seen::Window { window, .. } = seen { *window } else { self.window(ask) };
+        let (name, cost) = (window.attribute(), i128::from(ask.cost));
+        (Update::new().add(name.clone(), -cost), Terms::when(Condition::at_least(name, cost)))
+    }
+
+    fn left(&self, ask: &Ask, seen: &Seen) -> u64 {
+        self.rate.count.saturating_sub(self.standing(ask, seen).0)
+    }
+
+    fn full_at(&self, ask: &Ask, _: &Seen) -> Timestamp {
+        self.window(ask).end()
     }
 }
 
@@ -169,11 +227,11 @@ mod tests {
 
     #[test]
     fn the_update_is_the_one_of_the_design() {
-        let (update, terms) = Window { index: 100, per: 60 }.take(Rate { count: 5, per: Per::Minute }, &[]);
-        assert_eq!(update, Update::new().add("w100", 1).set("x", 101 * 60 + 60 + 120).remove("w98").remove("w97"));
-        let condition = Condition::missing("w100".to_owned()).or(Condition::at_most("w100".to_owned(), 4_i128));
+        let (update, terms) = Window { index: 100, per: 60 }.take(5, 2, &[]);
+        assert_eq!(update, Update::new().add("w100", 2).set("x", 101 * 60 + 60 + 120).remove("w98").remove("w97"));
+        let condition = Condition::missing("w100".to_owned()).or(Condition::at_most("w100".to_owned(), 3_i128));
         assert_eq!(terms, Terms::when(condition));
-        let (update, _) = Window { index: 1, per: 60 }.take(Rate { count: 5, per: Per::Minute }, &[]);
+        let (update, _) = Window { index: 1, per: 60 }.take(5, 1, &[]);
         assert_eq!(update, Update::new().add("w1", 1).set("x", 2 * 60 + 60 + 120));
     }
 
@@ -181,13 +239,13 @@ mod tests {
     fn what_an_idle_time_left_over_is_removed_and_nothing_else() {
         let window = Window { index: 100, per: 60 };
         let mut item = Item::new().with("x", 1).with("other", 2);
-        for index in [3, 50, 51, 60, 96, 97, 98, 99, 100, 6000] {
+        for index in [3, 51, 60, 96, 97, 98, 99, 100] {
             item.insert(format!("w{index}"), 1);
         }
         let mut stale = window.stale(&item);
         stale.sort_unstable();
-        assert_eq!(stale, [51, 60, 96]);
-        let (update, _) = Window { index: 101, per: 60 }.take(Rate { count: 5, per: Per::Minute }, &[60, 99]);
+        assert_eq!(stale, [3, 51, 60, 96]);
+        let (update, _) = Window { index: 101, per: 60 }.take(5, 1, &[60, 99, 0, 0]);
         let plain = Update::new().add("w101", 1).set("x", 102 * 60 + 60 + 120).remove("w99").remove("w98");
         assert_eq!(update, plain.remove("w60"), "w99 is removed once");
         assert!(update.check().is_ok());

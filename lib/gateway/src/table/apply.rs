@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use super::value::{Item, Value};
 use super::write::{Assigned, Change, Condition, Operand, Path, Subject, Update, check_number, check_size};
-use super::{KEY, TableError};
+use super::{KEY, TableError, Terms};
 
 impl Value {
     /// How two values compare; `None` where they are of two types, or of one without an order.
@@ -77,6 +77,21 @@ pub(super) fn holds(condition: &Condition, key: &str, item: Option<&Item>) -> bo
 fn sized(value: &Value, with: &Value) -> Option<Ordering> {
     let size = i128::try_from(value.magnitude()?).ok()?;
     Value::Number(size).order(with)
+}
+
+/// What `update` makes of `old` on `terms`: a write to an item that is in no table.
+///
+/// # Errors
+/// [`TableError::Refused`] where the condition does not hold, [`TableError::Invalid`] where the update makes no sense.
+pub(crate) fn written(update: &Update, terms: &Terms, old: Option<&Item>) -> Result<Item, TableError> {
+    update.check()?;
+    if let Some(condition) = &terms.condition {
+        condition.check()?;
+        if !holds(condition, "", old) {
+            return Err(TableError::Refused { old: old.cloned() });
+        }
+    }
+    applied(update, "", old)
 }
 
 /// The item as it is after `update`, which was checked.

@@ -1,0 +1,243 @@
+//! How a limit counts: the algorithms of state.md §3, and what they have in common.
+//!
+//! Each is a [`Meter`]: from what the item is believed to be, it makes one conditional update, and from the item that
+//! comes back it reads where the key stands. It reads no clock and asks no table.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::bucket::Bucket;
+use super::log::Log;
+use super::pair::Pair;
+use super::rate::Rate;
+use super::sliding::Sliding;
+use super::window::{FixedWindow, Window};
+use crate::clock::Timestamp;
+use crate::table::{Item, Terms, Update};
+
+/// How far an environment's clock may be off.
+pub(super) const SKEW: Duration = Duration::from_millis(5);
+
+/// How long an item outlives the last moment at which it matters, in seconds.
+pub(super) const KEPT: u64 = 120;
+
+/// How a limit counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Algorithm {
+    /// So many at once, and again as they come back at the rate. Never more than the burst and the rate × time in any
+    /// interval.
+    TokenBucket {
+        /// How many at once.
+        burst: u64,
+    },
+    /// The same, and what is too early by `queue` at most waits for its turn instead of being refused.
+    LeakyBucket {
+        /// How many at once.
+        burst: u64,
+        /// How long a request may wait.
+        queue: Duration,
+    },
+    /// So many in each window of the calendar (UTC), and so up to twice as many across a boundary.
+    FixedWindow,
+    /// So many in any window, wherever it starts.
+    SlidingWindow {
+        /// Whether two weighted windows are good enough: less is stored, and a window may see up to twice the limit.
+        approximate: bool,
+    },
+    /// So many in any window, the time of each kept; for counts up to [`Self::LARGEST_LOG`].
+    SlidingLog,
+}
+
+impl Algorithm {
+    /// The largest count of a sliding log: what an item of 1 KB has room for, which one write unit pays.
+    pub const LARGEST_LOG: u64 = 100;
+
+    /// The longest a request may wait in a leaky bucket: waiting is billed and holds an environment.
+    pub const LONGEST_QUEUE: Duration = Duration::from_secs(1);
+
+    /// As the config writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TokenBucket { .. } => "token_bucket",
+            Self::LeakyBucket { .. } => "leaky_bucket",
+            Self::FixedWindow => "fixed_window",
+            Self::SlidingWindow { .. } => "sliding_window",
+            Self::SlidingLog => "sliding_log",
+        }
+    }
+
+    /// The most that one request can take, and that all together can take at once.
+    pub const fn most(self, rate: Rate) -> u64 {
+        match self {
+            Self::TokenBucket { burst } | Self::LeakyBucket { burst, .. } => burst,
+            Self::FixedWindow | Self::SlidingWindow { .. } | Self::SlidingLog => rate.count,
+        }
+    }
+
+    /// In how many seconds as many come back as [`Self::most`] says, rounded up.
+    pub(super) fn window_secs(self, rate: Rate) -> u64 {
+        let secs = u128::from(self.most(rate)) * u128::from(rate.per.secs());
+        u64::try_from(secs.div_ceil(u128::from(rate.count.max(1)))).unwrap_or(u64::MAX)
+    }
+
+    /// Items of two kinds never meet: their attributes mean something else.
+    pub(super) fn kind(self, rate: Rate) -> String {
+        let approximate = if matches!(self, Self::SlidingWindow { approximate: true }) { "~" } else { "" };
+        format!("{}{approximate}/{}", self.as_str(), rate.per.secs())
+    }
+
+    pub(super) fn meter(self, rate: Rate) -> Box<dyn Meter> {
+        match self {
+            Self::TokenBucket { burst } => Box::new(Bucket::new(rate, burst, Duration::ZERO)),
+            Self::LeakyBucket { burst, queue } => Box::new(Bucket::new(rate, burst, queue)),
+            Self::FixedWindow => Box::new(FixedWindow::new(rate)),
+            Self::SlidingWindow { approximate: false } => Box::new(Sliding::new(rate)),
+            Self::SlidingWindow { approximate: true } => Box::new(Pair::new(rate)),
+            Self::SlidingLog => Box::new(Log::new(rate)),
+        }
+    }
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())?;
+        match self {
+            Self::TokenBucket { burst } => write!(f, " burst {burst}"),
+            Self::LeakyBucket { burst, queue } if queue.is_zero() => write!(f, " burst {burst}"),
+            Self::LeakyBucket { burst, queue } => write!(f, " burst {burst} queue {queue:?}"),
+            Self::SlidingWindow { approximate: true } => f.write_str(" approximate"),
+            Self::FixedWindow | Self::SlidingWindow { approximate: false } | Self::SlidingLog => Ok(()),
+        }
+    }
+}
+
+/// An update and its terms.
+pub(super) type Taking = (Update, Terms);
+
+/// What is asked of a meter.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ask {
+    /// When, by this environment's clock.
+    pub(super) at: Timestamp,
+    /// How many; from 1 to [`Algorithm::most`].
+    pub(super) cost: u64,
+    /// How long the request can wait.
+    pub(super) patience: Duration,
+}
+
+/// What an item was when it was last seen, as far as its meter cares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Seen {
+    /// Nothing is known, or there is nothing.
+    #[default]
+    Nothing,
+    Bucket {
+        tat: i128,
+        grants: i128,
+    },
+    Window {
+        window: Window,
+        taken: u64,
+        /// Windows left over from before an idle time; 0 is none.
+        stale: [u64; 4],
+    },
+    Pair {
+        index: u64,
+        current: u64,
+        previous: u64,
+    },
+    Ring {
+        index: u64,
+        sum: u64,
+        buckets: [u64; super::sliding::RING],
+    },
+    Log {
+        len: usize,
+        /// What must be out of the window before another is let in; `None` while there is room.
+        gate: Option<i128>,
+        recent: usize,
+        last: i128,
+    },
+}
+
+/// When a request may be judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Settled {
+    /// At this moment, on which all clocks agree.
+    At(Timestamp),
+    /// Not before this long from now.
+    In(Duration),
+}
+
+/// One algorithm with its numbers.
+///
+/// Without returns, what [`Meter::over`] says of an item holds of all that it becomes later: an item only fills. So
+/// what was last seen of it is enough to refuse without asking.
+pub(super) trait Meter: Send + Sync + fmt::Debug {
+    /// When a request that comes now is judged.
+    fn settle(&self, now: Timestamp) -> Settled {
+        Settled::At(now)
+    }
+
+    /// Whether a further attempt is judged at the moment of the first.
+    fn keeps_its_moment(&self) -> bool {
+        false
+    }
+
+    /// Until when nothing of the size asked is let in, by an item that is as `seen`; `None` where it may be.
+    fn over(&self, ask: &Ask, seen: &Seen) -> Option<Timestamp>;
+
+    /// The update that takes what is asked from an item that is as `seen` (and is refused by another).
+    fn attempt(&self, ask: &Ask, seen: &Seen) -> Arc<Taking>;
+
+    /// What `item` is; `None` where it makes no sense.
+    fn read(&self, ask: &Ask, item: &Item) -> Option<Seen>;
+
+    /// Whether what was taken at `ask`, of which the clocks were `sure` or not, may still be spent now.
+    fn spendable(&self, _ask: &Ask, _now: Timestamp, _sure: bool) -> bool {
+        true
+    }
+
+    /// When what was taken conforms: before it, it must not be spent.
+    fn departs(&self, ask: &Ask, _seen: &Seen) -> Timestamp {
+        ask.at
+    }
+
+    /// The update that gives back `cost` of what was taken when the item became `seen`.
+    fn give_back(&self, ask: &Ask, seen: &Seen) -> Taking;
+
+    /// How many are left.
+    fn left(&self, ask: &Ask, seen: &Seen) -> u64;
+
+    /// When the item is as good as none: all is there again.
+    fn full_at(&self, ask: &Ask, seen: &Seen) -> Timestamp;
+}
+
+/// Nanoseconds, to compute with.
+pub(super) fn nanos(moment: Timestamp) -> i128 {
+    moment.nanos().into()
+}
+
+/// The moment so many nanoseconds after the epoch; one out of reach is the nearest within.
+pub(super) fn moment(nanos: i128) -> Timestamp {
+    Timestamp::from_nanos(u64::try_from(nanos.max(0)).unwrap_or(u64::MAX))
+}
+
+/// A length of so many nanoseconds; none where it is negative.
+pub(super) fn length(duration: Duration) -> i128 {
+    i128::try_from(duration.as_nanos()).unwrap_or(i128::MAX)
+}
+
+/// When an item that matters until `end` is over, for its attribute `x`.
+pub(super) fn expiry(end: Timestamp) -> u64 {
+    end.secs().saturating_add(1).saturating_add(KEPT)
+}
+
+/// A count in an item, which is never below 0; a missing one is 0.
+pub(super) fn count(item: &Item, name: &str) -> Option<u64> {
+    match item.get(name) {
+        None => Some(0),
+        Some(_) => u64::try_from(item.number(name)?.max(0)).ok(),
+    }
+}

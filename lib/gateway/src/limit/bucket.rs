@@ -1,0 +1,175 @@
+//! Token bucket and leaky bucket: GCRA (state.md §3.5 and §3.6).
+//!
+//! An item holds `tat`, the moment at which its bucket is full again, and `gn`, how often it was written. A token of
+//! [`Bucket::step`] moves `tat` on by as much; `tat` is at most [`Bucket::depth`] ahead of now. Where clocks agree, no
+//! interval of length t sees more than the burst and the rate × t; where they differ by d, the rate × d more.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::algorithm::{Ask, Meter, Seen, Taking, expiry, length, moment, nanos};
+use super::rate::Rate;
+use crate::clock::Timestamp;
+use crate::table::{Assigned, Condition, Item, Operand, Terms, Update};
+
+#[derive(Debug)]
+pub(super) struct Bucket {
+    /// The time in which one comes back, in nanoseconds, rounded up so that the rate is never exceeded.
+    step: i128,
+    /// The time in which the whole burst comes back.
+    depth: i128,
+    queue: i128,
+    burst: u64,
+}
+
+impl Bucket {
+    pub(super) fn new(rate: Rate, burst: u64, queue: Duration) -> Self {
+        let (per, count) = (rate.per.duration().as_nanos(), u128::from(rate.count.max(1)));
+        let step = i128::try_from(per.div_ceil(count)).unwrap_or(i128::MAX);
+        Self { step, depth: i128::from(burst) * step, queue: length(queue), burst }
+    }
+
+    fn increment(&self, ask: &Ask) -> i128 {
+        i128::from(ask.cost) * self.step
+    }
+
+    /// How far ahead of now the item may be before it is taken from.
+    fn ahead(&self, ask: &Ask) -> i128 {
+        self.depth + self.queue.min(length(ask.patience)) - self.increment(ask)
+    }
+}
+
+const fn tat(seen: &Seen) -> Option<i128> {
+    match seen {
+        Seen::Bucket { tat, .. } => Some(*tat),
+        Seen::Nothing | Seen::Window { .. } | Seen::Pair { .. } | Seen::Ring { .. } | Seen::Log { .. } => None,
+    }
+}
+
+impl Meter for Bucket {
+    /// An attempt that was refused for its branch is sent with the other branch's condition for the same moment, which
+    /// then holds or says that the bucket is empty: two at most.
+    fn keeps_its_moment(&self) -> bool {
+        true
+    }
+
+    fn over(&self, ask: &Ask, seen: &Seen) -> Option<Timestamp> {
+        let until = tat(seen)? - self.ahead(ask);
+        (until > nanos(ask.at)).then(|| moment(until))
+    }
+
+    fn attempt(&self, ask: &Ask, seen: &Seen) -> Arc<Taking> {
+        let (now, increment) = (nanos(ask.at), self.increment(ask));
+        let ends = expiry(moment(now + self.depth + self.queue));
+        Arc::new(match tat(seen) {
+            Some(tat) if tat > now => {
+                let busy = Update::new()
+                    .set("tat", Assigned::Sum(Operand::At("tat".into()), increment.into()))
+                    .set("gn", Assigned::Sum(Operand::At("gn".into()), 1.into()))
+                    .set("x", ends);
+                (busy, Terms::when(Condition::between("tat", now, now + self.ahead(ask))))
+            }
+            _ => {
+                let idle = Update::new()
+                    .set("tat", now + increment)
+                    .set("gn", Assigned::Sum(Operand::at_or("gn", 0), 1.into()))
+                    .set("x", ends);
+                (idle, Terms::when(Condition::missing("tat").or(Condition::at_most("tat", now))))
+            }
+        })
+    }
+
+    fn read(&self, _: &Ask, item: &Item) -> Option<Seen> {
+        if item.get("tat").is_none() {
+            return Some(Seen::Nothing);
+        }
+        Some(Seen::Bucket { tat: item.number("tat")?, grants: item.number("gn")? })
+    }
+
+    fn departs(&self, ask: &Ask, seen: &Seen) -> Timestamp {
+        tat(seen).map_or(ask.at, |tat| moment(tat - self.depth).max(ask.at))
+    }
+
+    /// Only while nobody wrote since: else the bucket may have been full meanwhile, and what is given back would undo
+    /// another's token (state.md §4.6). Nobody is given it twice, however often it is sent.
+    fn give_back(&self, ask: &Ask, seen: &Seen) -> Taking {
+        let grants = if let Seen::Bucket { grants, .. } = seen { *grants } else { -1 };
+        let update = Update::new()
+            .set("tat", Assigned::Difference(Operand::At("tat".into()), self.increment(ask).into()))
+            .set("gn", Assigned::Sum(Operand::At("gn".into()), 1.into()));
+        (update, Terms::when(Condition::equal("gn", grants)).idempotent())
+    }
+
+    fn left(&self, ask: &Ask, seen: &Seen) -> u64 {
+        let now = nanos(ask.at);
+        let room = now + self.depth - tat(seen).unwrap_or(now).max(now);
+        u64::try_from((room / self.step).max(0)).unwrap_or(self.burst)
+    }
+
+    fn full_at(&self, ask: &Ask, seen: &Seen) -> Timestamp {
+        tat(seen).map_or(ask.at, moment)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limit::Per;
+
+    const NOW: i128 = 1_700_000_000_000_000_000;
+
+    fn ask(cost: u64) -> Ask {
+        Ask { at: moment(NOW), cost, patience: Duration::MAX }
+    }
+
+    fn bucket(burst: u64, queue_ms: u64) -> Bucket {
+        Bucket::new(Rate { count: 10, per: Per::Second }, burst, Duration::from_millis(queue_ms))
+    }
+
+    #[test]
+    fn an_idle_bucket_is_taken_from_now_on() {
+        for seen in [Seen::Nothing, Seen::Bucket { tat: NOW, grants: 4 }] {
+            let (update, terms) = &*bucket(5, 0).attempt(&ask(2), &seen);
+            let design = Update::new()
+                .set("tat", NOW + 200_000_000)
+                .set("gn", Assigned::Sum(Operand::at_or("gn", 0), 1.into()))
+                .set("x", 1_700_000_000 + 1 + 120);
+            assert_eq!(*update, design);
+            assert_eq!(*terms, Terms::when(Condition::missing("tat").or(Condition::at_most("tat", NOW))));
+        }
+    }
+
+    #[test]
+    fn a_busy_bucket_is_taken_from_where_it_stands() {
+        let (update, terms) = &*bucket(5, 0).attempt(&ask(2), &Seen::Bucket { tat: NOW + 1, grants: 4 });
+        let design = Update::new()
+            .set("tat", Assigned::Sum(Operand::At("tat".into()), 200_000_000.into()))
+            .set("gn", Assigned::Sum(Operand::At("gn".into()), 1.into()))
+            .set("x", 1_700_000_000 + 1 + 120);
+        assert_eq!(*update, design);
+        assert_eq!(*terms, Terms::when(Condition::between("tat", NOW, NOW + 300_000_000)));
+    }
+
+    #[test]
+    fn a_queue_lets_in_what_conforms_a_little_later() {
+        let (tat, at) = (NOW + 550_000_000, |ms: i128| moment(NOW + ms * 1_000_000));
+        let seen = Seen::Bucket { tat, grants: 9 };
+        assert_eq!(bucket(5, 0).over(&ask(1), &seen), Some(at(150)));
+        assert_eq!(bucket(5, 100).over(&ask(1), &seen), Some(at(50)));
+        assert_eq!(bucket(5, 150).over(&ask(1), &seen), None);
+        let hasty = Ask { patience: Duration::from_millis(140), ..ask(1) };
+        assert_eq!(bucket(5, 150).over(&hasty, &seen), Some(at(10)), "it cannot wait for so long");
+        let taken = Seen::Bucket { tat: tat + 100_000_000, grants: 10 };
+        assert_eq!(bucket(5, 150).departs(&ask(1), &taken), at(150));
+        assert_eq!(bucket(5, 150).left(&ask(1), &taken), 0);
+    }
+
+    #[test]
+    fn a_token_never_takes_less_time_than_the_rate_says() {
+        for (count, per, step) in
+            [(3, Per::Second, 333_333_334), (7, Per::Day, 12_342_857_142_858), (u64::MAX, Per::Second, 1)]
+        {
+            assert_eq!(Bucket::new(Rate { count, per }, 1, Duration::ZERO).step, step);
+        }
+    }
+}
