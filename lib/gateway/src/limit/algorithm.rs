@@ -210,6 +210,11 @@ pub(super) trait Meter: Send + Sync + fmt::Debug {
     /// How many are left.
     fn left(&self, ask: &Ask, seen: &Seen) -> u64;
 
+    /// How many values an item has at most.
+    fn values(&self) -> usize {
+        8
+    }
+
     /// When the item is as good as none: all is there again.
     fn full_at(&self, ask: &Ask, seen: &Seen) -> Timestamp;
 }

@@ -100,6 +100,10 @@ impl Meter for Bucket {
         (update, Terms::when(Condition::equal("gn", grants)).idempotent())
     }
 
+    fn values(&self) -> usize {
+        3
+    }
+
     fn left(&self, ask: &Ask, seen: &Seen) -> u64 {
         let now = nanos(ask.at);
         let room = now + self.depth - tat(seen).unwrap_or(now).max(now);

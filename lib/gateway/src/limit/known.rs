@@ -11,10 +11,13 @@ use std::time::Duration;
 use super::algorithm::Seen;
 use super::key::Key;
 use crate::clock::Timestamp;
-use crate::table::{Item, TableError, Terms, Update, written};
+use crate::table::{Item, Name, TableError, Terms, Update, Value, written};
 
-/// How many keys are known at most; about a megabyte.
+/// How many keys are known at most; one to two megabytes.
 const MOST: usize = 8_192;
+
+/// How many values the items of our own may have, all of a limit together; about two megabytes.
+const MOST_VALUES: usize = 32_768;
 
 /// For how long a map that was found full is not looked through again.
 const REST: Duration = Duration::from_secs(1);
@@ -23,23 +26,22 @@ const REST: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 struct Bounded<V> {
     by_key: HashMap<Key, (V, Timestamp)>,
+    most: usize,
     rests_until: Timestamp,
 }
 
-impl<V> Default for Bounded<V> {
-    fn default() -> Self {
-        Self { by_key: HashMap::new(), rests_until: Timestamp::default() }
-    }
-}
-
 impl<V> Bounded<V> {
+    fn new(most: usize) -> Self {
+        Self { by_key: HashMap::new(), most, rests_until: Timestamp::default() }
+    }
+
     fn get(&self, key: &Key) -> Option<&V> {
         self.by_key.get(key).map(|(value, _)| value)
     }
 
     /// Whether `key` has a place or can have one.
     fn has_room(&mut self, key: &Key, now: Timestamp) -> bool {
-        if self.by_key.len() < MOST || self.by_key.contains_key(key) {
+        if self.by_key.len() < self.most || self.by_key.contains_key(key) {
             return true;
         }
         if now < self.rests_until {
@@ -47,7 +49,7 @@ impl<V> Bounded<V> {
         }
         self.by_key.retain(|_, (_, until)| *until > now);
         self.rests_until = now.plus(REST);
-        self.by_key.len() < MOST
+        self.by_key.len() < self.most
     }
 
     fn keep(&mut self, key: &Key, value: V, until: Timestamp, now: Timestamp) {
@@ -58,8 +60,14 @@ impl<V> Bounded<V> {
 }
 
 /// What the table's items were when they were last seen.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Known(Mutex<Bounded<Seen>>);
+
+impl Default for Known {
+    fn default() -> Self {
+        Self(Mutex::new(Bounded::new(MOST)))
+    }
+}
 
 impl Known {
     /// What the item of `key` was.
@@ -78,20 +86,37 @@ impl Known {
 }
 
 /// A table of one limit in this process alone.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Local(Mutex<LocalItems>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct LocalItems {
-    own: Bounded<Item>,
+    own: Bounded<Packed>,
     shared: Option<Item>,
 }
 
+/// An item's attributes, which take a quarter of the room so.
+type Packed = Box<[(Name, Value)]>;
+
+impl LocalItems {
+    /// The item of a key that has a place of its own, or else the shared one.
+    fn get(&self, key: &Key, own: bool) -> Option<Item> {
+        if own { self.own.get(key).map(|item| item.iter().cloned().collect()) } else { self.shared.clone() }
+    }
+}
+
 impl Local {
+    /// A table of items of so many values each.
+    pub(super) fn new(values: usize) -> Self {
+        let most = (MOST_VALUES / values.max(1)).clamp(1, MOST);
+        Self(Mutex::new(LocalItems { own: Bounded::new(most), shared: None }))
+    }
+
     /// The item of `key`.
     pub(super) fn get(&self, key: &Key, now: Timestamp) -> Option<Item> {
         let mut items = self.lock();
-        if items.own.has_room(key, now) { items.own.get(key).cloned() } else { items.shared.clone() }
+        let own = items.own.has_room(key, now);
+        items.get(key, own)
     }
 
     /// As [`crate::table::Table::update`]; the item matters until `until` says.
@@ -104,10 +129,9 @@ impl Local {
     ) -> Result<Item, TableError> {
         let mut items = self.lock();
         let own = items.own.has_room(key, now);
-        let old = if own { items.own.get(key) } else { items.shared.as_ref() };
-        let new = written(update, terms, old)?;
+        let new = written(update, terms, items.get(key, own).as_ref())?;
         if own {
-            items.own.keep(key, new.clone(), until(&new), now);
+            items.own.keep(key, new.clone().into_iter().collect(), until(&new), now);
         } else {
             items.shared = Some(new.clone());
         }
@@ -171,8 +195,17 @@ mod tests {
     }
 
     #[test]
+    fn large_items_are_fewer() {
+        let local = Local::new(102);
+        for number in 0..1_000 {
+            counts(&local, number, 7);
+        }
+        assert_eq!(local.lock().own.by_key.len(), 321);
+    }
+
+    #[test]
     fn keys_that_find_no_room_share_one_item() {
-        let local = Local::default();
+        let local = Local::new(1);
         for number in 0..MOST {
             assert!(counts(&local, number, 6));
         }

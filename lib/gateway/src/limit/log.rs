@@ -97,6 +97,10 @@ impl Meter for Log {
         (Update::new().remove(newest), Terms::when(mine))
     }
 
+    fn values(&self) -> usize {
+        self.limit.saturating_add(2)
+    }
+
     fn left(&self, _: &Ask, seen: &Seen) -> u64 {
         let recent = if let Seen::Log { recent, .. } = seen { *recent } else { 0 };
         u64::try_from(self.limit.saturating_sub(recent)).unwrap_or(u64::MAX)

@@ -136,14 +136,15 @@ impl Limit {
     /// count, in which each request costs 1.
     pub fn new(config: Arc<str>, name: Arc<str>, rate: Rate, by: LimitKey, on_store_failure: OnStoreFailure) -> Self {
         let algorithm = Algorithm::TokenBucket { burst: rate.count };
+        let meter = algorithm.meter(rate);
         Self {
             with_via: matches!(&by, LimitKey::By(by) if reads_caller_id(by.source())),
             stem: Stem::new(&config, &name, &algorithm.kind(rate)),
-            meter: algorithm.meter(rate),
             told: Named::new(&name, algorithm.most(rate), algorithm.window_secs(rate)),
             cost: Cost::Fixed(1),
             known: Known::default(),
-            local: Local::default(),
+            local: Local::new(meter.values()),
+            meter,
             config,
             name,
             rate,
@@ -157,10 +158,12 @@ impl Limit {
     #[must_use]
     pub fn counted_by(self, algorithm: Algorithm) -> Self {
         let rate = self.rate;
+        let meter = algorithm.meter(rate);
         Self {
             stem: Stem::new(&self.config, &self.name, &algorithm.kind(rate)),
-            meter: algorithm.meter(rate),
             told: Named::new(&self.name, algorithm.most(rate), algorithm.window_secs(rate)),
+            local: Local::new(meter.values()),
+            meter,
             algorithm,
             ..self
         }

@@ -153,6 +153,10 @@ impl Meter for Sliding {
         (update, Terms::when(newest))
     }
 
+    fn values(&self) -> usize {
+        RING + 3
+    }
+
     fn left(&self, ask: &Ask, seen: &Seen) -> u64 {
         u64::try_from((self.limit - self.moved(ask, seen).sum).max(0)).unwrap_or(u64::MAX)
     }

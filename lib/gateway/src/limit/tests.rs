@@ -1,5 +1,9 @@
 //! Limits over a table: what they count, and what they refuse. Fixed windows where nothing else is said.
 
+mod algorithms;
+mod bounds;
+mod queue;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Mutex;
@@ -37,7 +41,11 @@ impl TestClock {
     }
 
     fn set(&self, millis: u64) {
-        *self.base.lock().unwrap() = Timestamp::from_millis(millis);
+        self.set_nanos(millis * 1_000_000);
+    }
+
+    fn set_nanos(&self, nanos: u64) {
+        *self.base.lock().unwrap() = Timestamp::from_nanos(nanos);
     }
 }
 
@@ -57,6 +65,10 @@ enum Fault {
     Unavailable,
     Hangs,
     Slow(Duration),
+    /// It happens, and nobody hears of it.
+    Lost,
+    /// It is delivered twice.
+    Twice,
 }
 
 #[derive(Debug)]
@@ -64,11 +76,14 @@ struct FaultyTable {
     inner: MemoryTable,
     fault: Mutex<Fault>,
     updates: AtomicUsize,
+    /// When the last update of each item was sent.
+    sent: Mutex<BTreeMap<String, Instant>>,
 }
 
 impl FaultyTable {
     fn new(fault: Fault) -> Self {
-        Self { inner: MemoryTable::default(), fault: Mutex::new(fault), updates: AtomicUsize::new(0) }
+        let sent = Mutex::default();
+        Self { inner: MemoryTable::default(), fault: Mutex::new(fault), updates: AtomicUsize::new(0), sent }
     }
 
     fn becomes(&self, fault: Fault) {
@@ -108,6 +123,7 @@ impl Table for FaultyTable {
         terms: &'a Terms,
     ) -> BoxFuture<'a, Result<Item, TableError>> {
         self.updates.fetch_add(1, Ordering::Relaxed);
+        self.sent.lock().unwrap().insert(key.to_owned(), Instant::now());
         let fault = *self.fault.lock().unwrap();
         Box::pin(async move {
             match fault {
@@ -118,6 +134,15 @@ impl Table for FaultyTable {
                 }
                 Fault::Hangs => std::future::pending().await,
                 Fault::Slow(delay) => tokio::time::sleep(delay).await,
+                Fault::Lost => {
+                    _ = self.inner.update(which, key, update, terms).await;
+                    return Err(TableError::Unavailable { maybe_done: true, detail: "gone".to_owned(), source: None });
+                }
+                Fault::Twice => {
+                    let first = self.inner.update(which, key, update, terms).await;
+                    _ = self.inner.update(which, key, update, terms).await;
+                    return first;
+                }
             }
             self.inner.update(which, key, update, terms).await
         })
@@ -131,16 +156,40 @@ impl Table for FaultyTable {
 /// Nine seconds into a minute.
 const NOON: u64 = 1_700_000_049_000;
 
-fn limit_on(name: &str, rate: &str, by: &str, on_store_failure: OnStoreFailure) -> Arc<Limit> {
-    let by = match by {
-        "global" => LimitKey::Global,
-        by => {
-            let scope = Scope { place: Place::LimitKey, params: &[], env: &BTreeMap::new() };
-            LimitKey::By(Expression::compile(by, &scope).unwrap())
-        }
+/// Each algorithm, with a burst of so many where it has one.
+const ALGORITHMS: [fn(u64) -> Algorithm; 6] = [
+    |burst| Algorithm::TokenBucket { burst },
+    |burst| Algorithm::LeakyBucket { burst, queue: Duration::ZERO },
+    |_| Algorithm::FixedWindow,
+    |_| Algorithm::SlidingWindow { approximate: false },
+    |_| Algorithm::SlidingWindow { approximate: true },
+    |_| Algorithm::SlidingLog,
+];
+
+fn counted_on(
+    name: &str,
+    rate: &str,
+    by: &str,
+    algorithm: Algorithm,
+    cost: &str,
+    on_store_failure: OnStoreFailure,
+) -> Arc<Limit> {
+    let expression = |text, place| {
+        let scope = Scope { place, params: &[], env: &BTreeMap::new() };
+        Expression::compile(text, &scope).unwrap()
     };
+    let by = if by == "global" { LimitKey::Global } else { LimitKey::By(expression(by, Place::LimitKey)) };
+    let cost = cost.parse().map_or_else(|_| Cost::Of(expression(cost, Place::Cost)), Cost::Fixed);
     let limit = Limit::new("shop".into(), name.into(), Rate::parse(rate).unwrap(), by, on_store_failure);
-    Arc::new(limit.counted_by(Algorithm::FixedWindow))
+    Arc::new(limit.counted_by(algorithm).costing(cost))
+}
+
+fn counted(name: &str, rate: &str, by: &str, algorithm: Algorithm, cost: &str) -> Arc<Limit> {
+    counted_on(name, rate, by, algorithm, cost, OnStoreFailure::Local)
+}
+
+fn limit_on(name: &str, rate: &str, by: &str, on_store_failure: OnStoreFailure) -> Arc<Limit> {
+    counted_on(name, rate, by, Algorithm::FixedWindow, "1", on_store_failure)
 }
 
 fn limit(name: &str, rate: &str, by: &str) -> Arc<Limit> {
@@ -158,6 +207,16 @@ struct From<'a> {
 }
 
 async fn take_from(limits: &Limits, from: From<'_>, table: &dyn Table, clock: &dyn Clock) -> Taken {
+    take_until(limits, from, table, clock, None).await
+}
+
+async fn take_until(
+    limits: &Limits,
+    from: From<'_>,
+    table: &dyn Table,
+    clock: &dyn Clock,
+    deadline: Option<Instant>,
+) -> Taken {
     let mut headers = HeaderMap::new();
     if let Some(key) = from.key {
         headers.insert("x-key", key.parse().unwrap());
@@ -177,7 +236,7 @@ async fn take_from(limits: &Limits, from: From<'_>, table: &dyn Table, clock: &d
         response: None,
         now: clock.now(),
     };
-    limits.take(&facts, &Auth::Public.identify(), table, clock, None).await
+    limits.take(&facts, &Auth::Public.identify(), table, clock, deadline).await
 }
 
 async fn take(limits: &Limits, ip: u8, table: &dyn Table, clock: &dyn Clock) -> Taken {
