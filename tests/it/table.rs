@@ -3,15 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use tollgate::auth::Auth;
 use tollgate::clock::{Clock, Timestamp};
-use tollgate::exchange::Scheme;
+use tollgate::exchange::{LimitVerdict, Scheme};
 use tollgate::expression::{Expression, Facts, Params, Place, Scope};
-use tollgate::limit::{Limit, LimitKey, Limits, OnStoreFailure, Rate};
+use tollgate::limit::{Algorithm, Limit, LimitKey, Limits, OnStoreFailure, Rate, Taken, Use};
+use tollgate::refusal::Refusal;
 use tollgate::table::{
     Assigned, Condition, Item, KEY, MemoryTable, Operand, Path, Reading, Subject, Table, TableError, Terms, Update,
     Value, Which,
@@ -52,6 +55,10 @@ impl Clock for Midst {
 }
 
 pub(crate) async fn passes(limits: &Limits, ip: u8, table: &dyn Table) -> bool {
+    take(limits, ip, table, &Midst).await.refused.is_none()
+}
+
+async fn take(limits: &Limits, ip: u8, table: &dyn Table, clock: &dyn Clock) -> Taken {
     let facts = Facts {
         method: &http::Method::GET,
         path: "/",
@@ -65,9 +72,9 @@ pub(crate) async fn passes(limits: &Limits, ip: u8, table: &dyn Table) -> bool {
         caller: None,
         route: "route",
         response: None,
-        now: Midst.now(),
+        now: clock.now(),
     };
-    limits.take(&facts, &Auth::Public.identify(), table, &Midst, None).await.refused.is_none()
+    limits.take(&facts, &Auth::Public.identify(), table, clock, None).await
 }
 
 pub(crate) fn per_ip(config: &str, rate: &str, on_store_failure: OnStoreFailure) -> Limits {
@@ -75,6 +82,72 @@ pub(crate) fn per_ip(config: &str, rate: &str, on_store_failure: OnStoreFailure)
     let by = LimitKey::By(Expression::compile("request.ip", &scope).unwrap());
     let rate = Rate::parse(rate).unwrap();
     Limits(vec![Arc::new(Limit::new(config.into(), "per-ip".into(), rate, by, on_store_failure)).into()])
+}
+
+/// A clock that tests move.
+#[derive(Debug, Default)]
+struct Moved(AtomicU64);
+
+impl Clock for Moved {
+    fn now(&self) -> Timestamp {
+        Midst.now().plus(Duration::from_millis(self.0.load(Ordering::Relaxed)))
+    }
+}
+
+const ALGORITHMS: [fn(u64) -> Algorithm; 6] = [
+    |burst| Algorithm::TokenBucket { burst },
+    |burst| Algorithm::LeakyBucket { burst, queue: Duration::from_millis(1) },
+    |_| Algorithm::FixedWindow,
+    |_| Algorithm::SlidingWindow { approximate: false },
+    |_| Algorithm::SlidingWindow { approximate: true },
+    |_| Algorithm::SlidingLog,
+];
+
+type Said = Vec<(Option<&'static str>, http::HeaderMap, Vec<LimitVerdict>)>;
+
+/// What a limit says of many requests: two environments, times between none and longer than the window, what is refused
+/// given back, so that every branch is taken. `None` where the table did not answer in time.
+async fn says(algorithm: fn(u64) -> Algorithm, config: &str, table: &dyn Table) -> Option<Said> {
+    let limit = |name: &str, rate: &str, algorithm| {
+        let rate = Rate::parse(rate).unwrap();
+        let limit = Limit::new(config.into(), name.into(), rate, LimitKey::Global, OnStoreFailure::Closed);
+        Use::from(Arc::new(limit.counted_by(algorithm)))
+    };
+    let environment = || Limits(vec![limit("l", "5/min", algorithm(5)), limit("all", "3/s", Algorithm::FixedWindow)]);
+    let (environments, clock) = ([environment(), environment()], Moved::default());
+    let (mut said, mut dice) = (Vec::new(), 7_u64);
+    for _ in 0..80 {
+        dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let pause = [0, 0, 0, 400, 3_000, 7_000, 20_000, 150_000][usize::try_from(dice >> 61).unwrap()];
+        clock.0.fetch_add(pause, Ordering::Relaxed);
+        let taken = take(&environments[usize::from(dice >> 40 & 1 == 1)], 1, table, &clock).await;
+        let code = taken.refused.as_ref().map(Refusal::code);
+        if code == Some("state_unavailable") {
+            return None;
+        }
+        said.push((code, taken.fields, taken.verdicts));
+        taken.returns.give(table).await;
+    }
+    Some(said)
+}
+
+#[tokio::test]
+async fn every_algorithm_decides_on_dynamodb_as_in_memory() {
+    let (dynamo, memory) = (dynamo::table().await, MemoryTable::default());
+    for (number, algorithm) in ALGORITHMS.into_iter().enumerate() {
+        let in_memory = says(algorithm, &number.to_string(), &memory).await.unwrap();
+        assert!(in_memory.iter().filter(|(code, ..)| code.is_some()).count() > 10, "{}", algorithm(5));
+        // A busy machine may not answer all of it within a request's patience: then anew.
+        let mut on_dynamo = None;
+        for turn in 0..5 {
+            let config = format!("algorithms-{number}-{turn}-{}", std::process::id());
+            on_dynamo = says(algorithm, &config, &*dynamo).await;
+            if on_dynamo.is_some() {
+                break;
+            }
+        }
+        assert_eq!(on_dynamo, Some(in_memory), "{}", algorithm(5));
+    }
 }
 
 #[tokio::test]

@@ -51,6 +51,45 @@ cases! {
         assert_eq!(new, Item::new().with("j", 6).with("s", 4).with("b5", 5).with("b6", 1));
     }
 
+    async fn a_bucketed_window_takes_back_only_from_its_newest_bucket(bench) {
+        bench.put("k", Item::new().with("j", 5).with("s", 6).with("b4", 3).with("b5", 3)).await;
+        let less = |name: &'static str| Assigned::Difference(at(name), 2.into());
+        let back = Update::new().set("s", less("s")).set("b5", less("b5"));
+        let newest = Terms::when(Condition::equal("j", 5).and(Condition::at_least("b5", 2)));
+        let new = bench.update("k", &back, &newest).await.unwrap();
+        assert_eq!(new, Item::new().with("j", 5).with("s", 4).with("b4", 3).with("b5", 1));
+        assert_eq!(refused(bench.update("k", &back, &newest).await), Some(new));
+    }
+
+    async fn a_log_that_is_too_long_drops_what_is_too_many(bench) {
+        bench.put("k", Item::new().with("l", list(&[1, 2, 3, 4]))).await;
+        let slide = (0..3).fold(Update::new().set(Path::element("l", 4), 9), |slide, index| {
+            slide.remove(Path::element("l", index))
+        });
+        let when = |cut: i32| {
+            let as_long = Condition::equal(Subject::Size("l".into()), 4);
+            Terms::when(as_long.and(Condition::at_most(Path::element("l", 2), cut)))
+        };
+        refused(bench.update("k", &slide, &when(2)).await);
+        assert_eq!(bench.update("k", &slide, &when(3)).await.unwrap().get("l"), Some(&list(&[4, 9])));
+    }
+
+    async fn a_log_takes_back_only_its_newest(bench) {
+        bench.put("k", Item::new().with("l", list(&[1, 2]))).await;
+        let back = |index: usize, time: i32| {
+            let newest = Path::element("l", index);
+            let mine = Condition::equal(Subject::Size("l".into()), i32::try_from(index).unwrap() + 1)
+                .and(Condition::equal(newest.clone(), time));
+            (Update::new().remove(newest), Terms::when(mine))
+        };
+        for (index, time) in [(0, 1), (1, 3)] {
+            let (update, terms) = back(index, time);
+            refused(bench.update("k", &update, &terms).await);
+        }
+        let (update, terms) = back(1, 2);
+        assert_eq!(bench.update("k", &update, &terms).await.unwrap().get("l"), Some(&list(&[1])));
+    }
+
     async fn a_log_slides_in_one_update(bench) {
         let push = |time: i32| Operand::ListAppend(Box::new(Operand::at_or("l", vec![])), Box::new(list(&[time]).into()));
         let room = || Condition::missing("l").or(Condition::below(Subject::Size("l".into()), 3));
