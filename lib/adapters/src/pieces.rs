@@ -43,15 +43,16 @@ mod tests {
             let (mut near, mut far) = duplex(SMALL * 8);
             let mut copy = Vec::new();
             let mut left = all.concat().len();
-            let mut arrived = Vec::new();
             let mut pieces: Vec<_> = all.iter().map(|piece| IoSlice::new(piece)).collect();
             let mut pieces = pieces.as_mut_slice();
             while left > 0 {
                 let written = poll_fn(|cx| poll_write(&mut near, cx, pieces, &mut copy)).await.unwrap();
                 IoSlice::advance_slices(&mut pieces, written);
                 left -= written;
-                far.read_buf(&mut arrived).await.unwrap();
             }
+            drop(near);
+            let mut arrived = Vec::new();
+            far.read_to_end(&mut arrived).await.unwrap();
             assert_eq!(arrived, all.concat());
         }
     }
