@@ -87,15 +87,14 @@ where
             id: id.clone(),
             ip: peer.ip,
         };
-        let (served, close) = match translate(parts, incoming, (id, seed), (peer.ip, peer.local), &self.settings) {
-            Ok(request) => match guarded(|| (self.handle)(request)).await {
-                Ok(served) => (served, false),
-                Err(detail) => (sketch.refused(&Refusal::Internal { detail }), false),
-            },
-            Err(refusal) => (sketch.refused(&refusal), true),
-        };
         let head = sketch.method == Method::HEAD;
-        Ok(self.hand_over(served, head, close && sketch.version != Version::HTTP_2, busy))
+        Ok(match translate(parts, incoming, (id, seed), (peer.ip, peer.local), &self.settings) {
+            Ok(request) => match guarded(|| (self.handle)(request)).await {
+                Ok(served) => self.hand_over(served, head, false, busy),
+                Err(detail) => self.hand_over(sketch.refused(&Refusal::Internal { detail }), head, false, busy),
+            },
+            Err(refusal) => self.hand_over(sketch.refused(&refusal), head, sketch.version != Version::HTTP_2, busy),
+        })
     }
 
     fn hand_over(&self, served: Served, head: bool, close: bool, busy: Busy) -> http::Response<Tail> {
@@ -109,7 +108,7 @@ where
         if close {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        let record = Record { exchange, after, keeper: Arc::clone(&self.keeper) };
+        let record = Box::new(Record { exchange, after, keeper: Arc::clone(&self.keeper) });
         let mut answer = http::Response::new(Tail { body: response.body, record: Some(record), _busy: busy });
         *answer.status_mut() = response.status;
         *answer.headers_mut() = headers;
@@ -221,7 +220,8 @@ impl Record {
 /// An answer's body. When it is dropped, sent or not, the request is over: its record is written.
 pub(super) struct Tail {
     body: Body,
-    record: Option<Record>,
+    /// In a box, since hyper moves a body several times on its way out.
+    record: Option<Box<Record>>,
     _busy: Busy,
 }
 
