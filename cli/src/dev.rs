@@ -8,7 +8,6 @@ use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tollgate::config::Problems;
 use tollgate::gateway::{Current, Gateway, World};
 use tollgate_adapters::door::local::{self, LocalSettings};
@@ -60,7 +59,7 @@ impl Dev {
                     line::say(&line::request(exchange));
                 }
             });
-            let stop = stopped().map_err(|error| Failure::Outside(error.to_string()))?;
+            let stop = local::stop_signal().map_err(|error| Failure::Outside(error.to_string()))?;
             local::serve(listener, current, LocalSettings::default(), log, stop).await;
             reload.abort();
             Ok(())
@@ -82,18 +81,6 @@ impl Dev {
 
 /// Where a laptop's gateway listens: on itself alone.
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9000);
-
-/// Ends at the first SIGINT or SIGTERM.
-fn stopped() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
-}
 
 /// The files of a config, as they were when it was read.
 #[derive(Debug, PartialEq, Eq)]

@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use clap::Args;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use tollgate::clock::SystemClock;
-use tollgate::exchange::{Body, Origin, Request, Response, Scheme, Served};
-use tollgate::forward::{BoxFuture, Outbound, Target, Upstream, UpstreamFault};
+use tollgate::exchange::{Body, Exchange, Origin, Request, Response, Scheme, Served};
+use tollgate::forward::split::{Drawn, DrawnBy};
+use tollgate::forward::{BoxFuture, Destination, Outbound, Target, Upstream, UpstreamFault};
 use tollgate::gateway::{Gateway, World};
+use tollgate::route::Route;
 use tollgate::table::MemoryTable;
 
 use crate::load::{self, ConfigFile};
@@ -106,49 +108,89 @@ impl Explain {
 /// What happened, a line a stage, in the order of `Gateway::serve`.
 fn story(asked: &str, gateway: &Gateway, served: &Served, noted: &Noted) -> String {
     let exchange = &served.exchange;
-    let mut lines = vec![asked.to_owned()];
-    let mut line = |stage: &str, text: String| lines.push(format!("  {stage:<9} {text}"));
-    let route =
-        exchange.route.as_ref().and_then(|name| gateway.routes().routes.iter().find(|route| route.name == *name));
+    let routes = gateway.routes();
+    let mut story = Story { lines: vec![asked.to_owned()], served };
+    let route = exchange.route.as_ref().and_then(|name| routes.routes.iter().find(|route| route.name == *name));
+    let has_edge = routes.edge.secret_header.is_some();
+    if has_edge && story.stage("edge", &routes.edge_stage(), EDGE, route.is_none()) {
+        return story.lines.join("\n");
+    }
     let Some(route) = route else {
-        line("find", format!("no route: {} {}", served.response.status.as_u16(), stopped(served)));
-        return lines.join("\n");
+        story.line("find", &format!("no route: {} {}", served.response.status.as_u16(), stopped(served)));
+        return story.lines.join("\n");
     };
-    line("find", format!("route \"{}\", declared at {}", route.name, route.declared));
-    let stages = gateway.routes().stages(route);
-    let stopped_at = exchange.stopped_by.and_then(|code| STAGES.iter().find(|(_, codes)| codes.contains(&code)));
-    for (stage, _) in STAGES {
-        let what = stages.iter().find(|(name, _)| **name == *stage).map_or("", |(_, what)| what.as_str());
-        if stopped_at.is_some_and(|(at, _)| **at == *stage) {
-            line(stage, format!("{what}: stops here, {}", stopped(served)));
-            break;
-        }
-        let verdicts: Vec<_> = exchange
-            .limits
-            .iter()
-            .filter(|_| *stage == *"limit")
-            .map(|verdict| {
-                let verdict_text = if verdict.admitted { "admits" } else { "refuses" };
-                format!("{} {verdict_text}, {} left", verdict.name, verdict.remaining)
-            })
-            .collect();
-        let verdicts = if verdicts.is_empty() { String::new() } else { format!(" ({})", verdicts.join("; ")) };
-        line(stage, format!("{what}: passes{verdicts}"));
+    story.line("find", &format!("route \"{}\", declared at {}", route.name, route.declared));
+    let stages = routes.stages(route);
+    let what = |stage: &str| stages.iter().find(|(name, _)| *name == stage).map_or("", |(_, what)| what.as_str());
+    let stops = STAGES.iter().any(|(stage, codes)| story.stage(stage, what(stage), codes, true));
+    if let Some(drawn) = drawn(route, exchange) {
+        story.line("split", &drawn);
     }
     for sent in noted.sent.lock().unwrap_or_else(PoisonError::into_inner).iter() {
         for text in sent {
-            line("forward", text.clone());
+            story.line("forward", text);
         }
     }
-    if exchange.upstream.is_none() && stopped_at.is_none() {
-        line("answer", stages.iter().find(|(name, _)| *name == "to").map_or(String::new(), |(_, what)| what.clone()));
+    if exchange.upstream.is_none() && !stops {
+        story.line("answer", what("to"));
     }
     let pretended = if exchange.upstream.is_some() { " (as if the upstream had answered 200)" } else { "" };
-    line("status", format!("{}{pretended}", served.response.status.as_u16()));
+    story.line("status", &format!("{}{pretended}", served.response.status.as_u16()));
     for (name, value) in &served.response.headers {
-        line("header", format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())));
+        story.line("header", &format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())));
     }
-    lines.join("\n")
+    story.lines.join("\n")
+}
+
+struct Story<'s> {
+    lines: Vec<String>,
+    served: &'s Served,
+}
+
+impl Story<'_> {
+    fn line(&mut self, stage: &str, text: &str) {
+        self.lines.push(format!("  {stage:<9} {text}"));
+    }
+
+    /// One stage that can stop with these codes, and what its policies in shadow say. Returns whether the request
+    /// stopped there, which it did only if it `may` have.
+    fn stage(&mut self, stage: &str, what: &str, codes: &[&str], may: bool) -> bool {
+        let exchange = &self.served.exchange;
+        let shadowed = exchange.shadowed.all().iter().filter(|shadow| codes.contains(&shadow.code));
+        let would: String =
+            shadowed.map(|shadow| format!("would refuse, {}: {}; ", shadow.code, shadow.detail)).collect();
+        let stops = may && exchange.stopped_by.is_some_and(|code| codes.contains(&code));
+        let ends = if stops { format!("stops here, {}", stopped(self.served)) } else { "passes".to_owned() };
+        let verdicts = exchange.limits.iter().filter(|_| stage == "limit" && !stops).map(|verdict| {
+            let verdict_text = if verdict.admitted { "admits" } else { "refuses" };
+            format!("{} {verdict_text}, {} left", verdict.name, verdict.remaining)
+        });
+        let verdicts = verdicts.collect::<Vec<_>>().join("; ");
+        let verdicts = if verdicts.is_empty() { verdicts } else { format!(" ({verdicts})") };
+        self.line(stage, &format!("{what}: {would}{ends}{verdicts}"));
+        stops
+    }
+}
+
+/// Which branch of a split the request took, and why.
+fn drawn(route: &Route, exchange: &Exchange) -> Option<String> {
+    let (Some(Drawn { branch, by }), Destination::Forward { split, .. }) = (&exchange.drawn, &route.to) else {
+        return None;
+    };
+    let weights = split.weights();
+    let total: u64 = weights.iter().copied().map(u64::from).sum();
+    let subject = split.subject().unwrap_or_default();
+    let why = match by {
+        DrawnBy::Seed => "drawn by weight: another request may take another".to_owned(),
+        DrawnBy::Subject(value) => format!("where {value:?} stays, the subject {subject}"),
+        DrawnBy::NoSubject => {
+            format!("drawn by weight, since the subject {subject} fails or is empty: another request may take another")
+        }
+    };
+    let (nth, of) = (branch + 1, weights.len());
+    let weight = weights.get(*branch).copied().unwrap_or_default();
+    let upstream = exchange.upstream.as_deref().unwrap_or_default();
+    Some(format!("entry {nth} of {of}, upstream {upstream}, weight {weight} of {total}: {why}"))
 }
 
 fn stopped(served: &Served) -> String {
@@ -159,10 +201,13 @@ fn stopped(served: &Served) -> String {
     }
 }
 
-/// The stages after `find`, each with the reason codes it can stop with.
+/// The reason codes of the edge.
+const EDGE: &[&str] = &["edge_required", "secret_unavailable"];
+
+/// The stages after `find`, each with the reason codes it can stop with, in shadow or not.
 const STAGES: [(&str, &[&str]); 5] = [
     ("path", &["bad_path"]),
-    ("preflight", &["preflight"]),
+    ("preflight", &["preflight", "origin_not_listed"]),
     ("screen", &["address_denied", "body_too_large", "content_type_refused"]),
     ("identify", &[]),
     ("limit", &["over_limit", "state_unavailable"]),

@@ -28,12 +28,12 @@ async fn run(args: &[&str]) -> (Option<i32>, String, String) {
 }
 
 /// A config in a folder of its own.
-struct Config {
+pub(crate) struct Config {
     folder: TempDir,
 }
 
 impl Config {
-    fn of(text: &str) -> Self {
+    pub(crate) fn of(text: &str) -> Self {
         let config = Self { folder: tempfile::tempdir().unwrap() };
         config.write(text);
         config
@@ -52,14 +52,14 @@ impl Config {
 }
 
 /// `tollgate dev`, listening.
-struct Dev {
-    child: Child,
-    lines: Lines<BufReader<ChildStderr>>,
-    port: u16,
+pub(crate) struct Dev {
+    pub(crate) child: Child,
+    pub(crate) lines: Lines<BufReader<ChildStderr>>,
+    pub(crate) port: u16,
 }
 
 impl Dev {
-    async fn start(config: &Config, more: &[&str]) -> Self {
+    pub(crate) async fn start(config: &Config, more: &[&str]) -> Self {
         let path = config.path();
         let args = ["dev", "--listen", "127.0.0.1:0", "--config", path.to_str().unwrap()];
         let mut child = tollgate().args(args).args(more).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
@@ -83,11 +83,11 @@ impl Dev {
         }
     }
 
-    async fn get(&self, target: &str) -> (u16, String) {
+    pub(crate) async fn get(&self, target: &str) -> (u16, String) {
         get(self.port, target).await
     }
 
-    fn signal(&self, signal: &str) {
+    pub(crate) fn signal(&self, signal: &str) {
         let pid = self.child.id().unwrap().to_string();
         assert!(std::process::Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }
@@ -157,6 +157,96 @@ async fn explain_tells_the_route_the_stages_and_what_would_be_sent() {
     let (_, out, _) = run(&["explain", "GET", "/nowhere"]).await;
     assert!(out.contains("no route: 404 route_not_found"), "{out}");
     assert_eq!(run(&["explain", "GET", "nowhere"]).await.0, Some(1));
+}
+
+#[tokio::test]
+async fn explain_tells_what_policies_in_shadow_would_have_refused_and_where() {
+    let config = Config::of(
+        r#"version: 1
+edge: {secret: {header: x-edge, value: "file:secret.txt"}, required: true, mode: shadow}
+limits: {few: {rate: 1/min, by: global}}
+defaults: {auth: none, mode: shadow, limits: [few]}
+routes:
+  - name: a
+    match: {path: /a}
+    address: {allow: [10.0.0.0/8]}
+    body: {max: 4B, content_types: [image/*], mode: off}
+    cors: {origins: ["https://shop.example.com"], mode: shadow}
+    to: {respond: {body: hello}}
+  - {name: b, match: {path: /b}, address: {deny: [127.0.0.1]}, body: {max: 4B}, mode: enforce, to: {respond: {}}}
+"#,
+    );
+    fs::write(config.folder.path().join("secret.txt"), "right").unwrap();
+    let path = config.path();
+    let ask = |rest: &'static [&'static str]| {
+        let config = ["explain", "--config", path.to_str().unwrap()].map(str::to_owned);
+        async move {
+            let args: Vec<&str> = config.iter().map(String::as_str).chain(rest.iter().copied()).collect();
+            run(&args).await
+        }
+    };
+    let (code, out, err) = ask(&["POST", "/a", "-d", "12345", "-H", "origin: https://evil.example"]).await;
+    assert_eq!(code, Some(0), "{err}");
+    for told in [
+        "  edge      secret in x-edge, required (shadow): would refuse, edge_required: the edge's secret is missing or \
+         wrong; passes\n",
+        "origin_not_listed: the origin \"https://evil.example\" is not listed; passes\n",
+        "  screen    addresses (shadow) allow 10.0.0.0/8, deny none, body (off) at most 4B and never over 6MiB, content \
+         types image/*: would refuse, address_denied: the address 127.0.0.1 is not let in; passes\n",
+        "  limit     few (shadow) 1/min by global, fixed_window, exact, on_store_failure local: passes (few admits, 0 \
+         left)\n",
+        "  status    200\n",
+    ] {
+        assert!(out.contains(told), "{told} in {out}");
+    }
+    let (_, out, _) = ask(&["POST", "/b", "-H", "x-edge: right"]).await;
+    assert!(out.contains("required (shadow): passes\n"), "{out}");
+    assert!(out.contains("any: stops here, address_denied: the address 127.0.0.1 is not let in\n"), "{out}");
+    assert!(out.contains("  status    403\n") && !out.contains("  limit "), "{out}");
+}
+
+#[tokio::test]
+async fn explain_tells_which_branch_of_a_split_a_request_takes_and_why() {
+    let config = Config::of(
+        r#"version: 1
+upstreams: {old: {targets: "http://old.internal"}, new: {targets: "http://new.internal"}}
+defaults: {auth: none}
+routes:
+  - name: checkout
+    match: {path: /a}
+    to: {split: [{upstream: old, weight: 95}, {upstream: new, weight: 5, request: {path: /n}}], sticky: "request.headers['x-user']"}
+  - {name: drawn, match: {path: /b}, to: {split: [{upstream: old, weight: 1}, {upstream: new, weight: 0}]}}
+  - {name: one, match: {path: /c}, to: old}
+"#,
+    );
+    let path = config.path();
+    let ask = |target: &'static str, user: &'static str| {
+        let path = path.to_str().unwrap().to_owned();
+        async move { run(&["explain", "--config", &path, "GET", target, "-H", user]).await.1 }
+    };
+    let subject = "the subject request.headers['x-user']";
+    let out = ask("/a", "x-user: user-33").await;
+    let told = format!("  split     entry 2 of 2, upstream new, weight 5 of 100: where \"user-33\" stays, {subject}\n");
+    assert!(out.contains(&told) && out.contains("  forward   GET http://new.internal/n\n"), "{out}");
+    let out = ask("/a", "x-other: 1").await;
+    assert!(out.contains(&format!(": drawn by weight, since {subject} fails or is empty: another")), "{out}");
+    let out = ask("/b", "x-user: ada").await;
+    assert!(out.contains("  split     entry 1 of 2, upstream old, weight 1 of 1: drawn by weight: another"), "{out}");
+    assert!(!ask("/c", "x-user: ada").await.contains("  split "));
+}
+
+#[tokio::test]
+async fn explain_tells_that_the_edge_refused() {
+    let config = Config::of(
+        r#"version: 1
+edge: {secret: {header: x-edge, value: "env:NO_SUCH_SECRET"}, required: true}
+routes: [{name: a, auth: none, match: {path: /a}, to: {respond: {}}}]
+"#,
+    );
+    let (code, out, _) = run(&["explain", "--config", config.path().to_str().unwrap(), "GET", "/a"]).await;
+    assert_eq!(code, Some(0));
+    let told = "  edge      secret in x-edge, required: stops here, secret_unavailable: ";
+    assert!(out.contains(told) && !out.contains("  find "), "{out}");
 }
 
 #[tokio::test]

@@ -46,6 +46,17 @@ fn the_readmes_config_compiles() {
     }
 }
 
+/// `tests/watch` is too slow for every run: that the README shows what it runs is told without it.
+#[test]
+fn the_readme_shows_the_commands_that_the_emulators_script_runs() {
+    let (readme, script) = (text("README.md"), text("tests/watch"));
+    let commands: Vec<_> = script.split("$(shown '").skip(1).filter_map(|rest| rest.split('\'').next()).collect();
+    assert!(commands.len() >= 5, "{commands:?}");
+    for command in commands {
+        assert!(readme.lines().any(|line| line == command), "README.md does not show: {command}");
+    }
+}
+
 #[test]
 fn every_example_of_the_config_reference_compiles() {
     const ROUTE: &str = "  - {name: example, auth: none, match: {path: \"/{name}\"}, ";
@@ -59,6 +70,9 @@ fn every_example_of_the_config_reference_compiles() {
                 compile(format!("version: 1\n{upstreams}routes:\n{ROUTE}{line}}}\n")).unwrap();
                 compiled += 1;
             }
+        } else if example.starts_with("- name:") {
+            compile(format!("version: 1\n{upstreams}routes:\n{example}")).unwrap();
+            compiled += 1;
         } else {
             compile(format!("version: 1\n{example}\nroutes:\n{ROUTE}to: {{respond: {{}}}}}}\n")).unwrap();
             compiled += 1;

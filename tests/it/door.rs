@@ -2,7 +2,7 @@
 //!
 //! `UPDATE=1` writes the answers anew; they are reviewed like any other text.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -88,15 +88,23 @@ async fn shipped(upstream: &Upstream) -> Gateway {
     Gateway::new(compiled.routes, World { table: Arc::new(MemoryTable::default()), upstream, clock: Arc::new(Noon) })
 }
 
-/// What a run of its own would tell differently: how long it took.
-fn settled(answer: &str) -> String {
+/// What a run of its own would tell differently: how long it took, and the id of an event that brings none.
+fn settled(answer: &str, brings_an_id: bool) -> String {
     let mut answer: Value = serde_json::from_str(answer).unwrap();
-    if let Some(timing) = answer["headers"].get_mut("server-timing") {
+    let (mut one, mut many) = (None, None);
+    match answer.get("multiValueHeaders").is_some() {
+        true => many = answer["multiValueHeaders"].get_mut("server-timing").map(|timing| &mut timing[0]),
+        false => one = answer["headers"].get_mut("server-timing"),
+    }
+    if let Some(timing) = one.or(many) {
         let told =
             timing.as_str().unwrap().split(", ").map(|one| one.split_once("dur=").unwrap().0.to_owned() + "dur=…");
         *timing = told.collect::<Vec<_>>().join(", ").into();
     }
-    answer.to_string()
+    let listed = answer["multiValueHeaders"]["x-request-id"][0].as_str();
+    let id = listed.or(answer["headers"]["x-request-id"].as_str()).unwrap().to_owned();
+    let text = answer.to_string();
+    if brings_an_id { text } else { text.replace(&id, "…") }
 }
 
 #[tokio::test]
@@ -105,7 +113,10 @@ async fn every_sample_event_has_its_whole_answer() {
     let upstream = Upstream::start(Journal::default()).await;
     let gateway = shipped(&upstream).await;
     let update = std::env::var("UPDATE").is_ok_and(|update| update == "1");
-    let invoke = async |event: &[u8]| settled(&invoke(&gateway, event).await.unwrap().0);
+    let invoke = async |event: &[u8]| {
+        let read: Value = serde_json::from_slice(event).unwrap();
+        settled(&invoke(&gateway, event).await.unwrap().0, read["requestContext"]["requestId"].is_string())
+    };
     let differences = differences(&folder(), update, invoke).await;
     assert!(differences.is_empty(), "{}", differences.join("\n\n"));
 }
@@ -115,22 +126,57 @@ async fn accept(request: Request) -> Served {
     Served { response: Response::empty(http::StatusCode::NO_CONTENT), exchange, after: After::default() }
 }
 
+/// Which front door an event came through, by what only that one writes.
+fn front(event: &Value) -> &'static str {
+    let context = &event["requestContext"];
+    let domain = context["domainName"].as_str().unwrap_or_default();
+    match event["version"].as_str() {
+        _ if context["elb"]["targetGroupArn"].is_string() => "alb",
+        Some("2.0") if domain.contains(".lambda-url.") => "url",
+        Some("2.0") => "http-api",
+        Some("1.0") => "http-api-v1",
+        _ => "rest-api",
+    }
+}
+
 #[tokio::test]
-async fn every_sample_event_is_a_function_urls() {
-    let events = names(&folder());
-    assert!(events.len() >= 20, "{events:?}");
-    let mut ids = BTreeSet::new();
-    for name in events {
+async fn every_sample_event_is_as_its_front_door_writes_it_and_all_doors_have_some() {
+    let (mut ids, mut fronts) = (BTreeSet::new(), BTreeMap::new());
+    for name in names(&folder()) {
         let path = folder().join(format!("{name}.json"));
         let event = read(&path);
-        let context = &event["requestContext"];
-        assert_eq!((&event["routeKey"], &context["stage"]), (&"$default".into(), &"$default".into()), "{name}");
-        assert_eq!((&event["rawPath"], &event["headers"]["host"]), (&context["http"]["path"], &context["domainName"]));
-        assert!(ids.insert(context["requestId"].as_str().unwrap().to_owned()), "{name} has another event's id");
+        let (context, front) = (&event["requestContext"], front(&event));
+        assert!(front == "url" || name.starts_with(front), "{name} is a {front} event");
+        *fronts.entry(front).or_insert(0) += 1;
+        match front {
+            "url" => {
+                assert_eq!((&event["routeKey"], &context["stage"]), (&"$default".into(), &"$default".into()), "{name}");
+                let host = &event["headers"]["host"];
+                assert_eq!((&event["rawPath"], host), (&context["http"]["path"], &context["domainName"]), "{name}");
+            }
+            "http-api" => assert_eq!(event["rawPath"], context["http"]["path"], "{name}"),
+            "http-api-v1" | "rest-api" => {
+                assert_eq!(event["httpMethod"], context["httpMethod"], "{name}");
+                for (field, value) in event["headers"].as_object().unwrap() {
+                    assert_eq!(event["multiValueHeaders"][field].as_array().unwrap().last(), Some(value), "{name}");
+                }
+            }
+            _ => assert_ne!(event["headers"].is_object(), event["multiValueHeaders"].is_object(), "{name}"),
+        }
+        let id = context["requestId"].as_str();
+        assert_eq!(id.is_none(), front == "alb", "{name}");
+        assert!(id.is_none_or(|id| ids.insert(id.to_owned())), "{name} has another event's id");
         let (answer, _) = invoke_with(accept, &std::fs::read(&path).unwrap()).await.unwrap();
         let answer: Value = serde_json::from_str(&answer).unwrap();
-        assert_eq!(answer["statusCode"], if name == "bad-base64" { 400 } else { 204 }, "{name}");
+        let wanted = match name.as_str() {
+            "bad-base64" => 400,
+            "alb-health-check" => 200,
+            _ => 204,
+        };
+        assert_eq!(answer["statusCode"], wanted, "{name}");
     }
+    assert_eq!(fronts.keys().copied().collect::<Vec<_>>(), ["alb", "http-api", "http-api-v1", "rest-api", "url"]);
+    assert!(fronts.values().sum::<u32>() >= 20, "{fronts:?}");
 }
 
 #[tokio::test]

@@ -8,9 +8,11 @@
 )]
 
 mod cli;
+mod concurrent;
 mod docs;
 mod door;
 mod dynamo;
+mod hostile;
 mod lambda;
 mod local_door;
 mod process;
@@ -20,4 +22,5 @@ mod table;
 mod table_faults;
 mod tidy;
 mod upstream;
+mod web;
 mod wire;

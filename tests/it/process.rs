@@ -13,7 +13,7 @@ use crate::runtime_api::{Handed, RuntimeApi, event, soon};
 
 /// What is tested: the loop alone shows what is the loop's.
 #[derive(Debug, Clone, Copy)]
-enum Subject {
+pub(crate) enum Subject {
     Loop,
     Gateway,
 }
@@ -33,15 +33,15 @@ routes:
 "#;
 
 /// A process, the Runtime API over it and the upstream behind it, which also plays the table.
-struct Running {
-    api: RuntimeApi,
-    upstream: Upstream,
-    program: Program,
-    _config: tempfile::TempDir,
+pub(crate) struct Running {
+    pub(crate) api: RuntimeApi,
+    pub(crate) upstream: Upstream,
+    pub(crate) program: Program,
+    pub(crate) _config: tempfile::TempDir,
 }
 
 impl Running {
-    async fn start(subject: Subject, settings: &[(&str, &str)]) -> Self {
+    pub(crate) async fn start(subject: Subject, settings: &[(&str, &str)]) -> Self {
         let config = tempfile::tempdir().unwrap();
         let file = config.path().join("gateway.yaml");
         std::fs::write(&file, CONFIG).unwrap();
@@ -178,7 +178,10 @@ async fn the_gateway_answers_logs_a_line_and_survives_what_is_no_request() {
 
     assert!(api.call(Handed::raw(b"{}".to_vec())).await.error);
     let complaint: Value = serde_json::from_str(&program.complaint().await).unwrap();
-    assert_eq!(complaint["message"], "the event is not an HTTP request of payload format 2.0: `version` is not 2.0");
+    assert_eq!(
+        complaint["message"],
+        "the event is not an HTTP request of a function URL, an API Gateway or an Application Load Balancer: there is no `requestContext`"
+    );
     assert_eq!(api.call(&event("GET", "/hello/ada", "")).await.status(), 200);
 }
 

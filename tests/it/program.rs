@@ -268,12 +268,13 @@ async fn answer(
         return Ok(Response::builder().header("content-type", "text/plain").body(Parts(parts)).unwrap());
     }
     // Its own address is another one in every run.
-    let headers = head.headers.iter().filter(|(name, _)| *name != "host");
+    let names = head.headers.keys().filter(|name| *name != "host");
+    let joined = |name| head.headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
     let told = serde_json::json!({
         "method": head.method.as_str(),
         "target": head.uri.to_string(),
-        "headers": headers
-            .map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value.as_bytes())))
+        "headers": names
+            .map(|name| (name.as_str(), joined(name).collect::<Vec<_>>().join(" | ")))
             .collect::<BTreeMap<_, _>>(),
         "body": std::str::from_utf8(&body).map_or_else(|_| STANDARD.encode(&body), str::to_owned),
     });

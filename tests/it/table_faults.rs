@@ -17,8 +17,12 @@ use crate::table::{passes, per_ip};
 
 /// What the server does with one request.
 #[derive(Debug, Clone)]
-enum Reaction {
+pub(crate) enum Reaction {
     Answer(u16, &'static str),
+    /// An answer of which one byte comes after the other, without end.
+    Trickle,
+    /// The head of an answer, and no more.
+    HalfAnswer,
     /// Answers when the test says so.
     Held(&'static str, Arc<Notify>),
     Hang,
@@ -27,14 +31,14 @@ enum Reaction {
 }
 
 /// A DynamoDB that does as it is told: the reactions in turn, the last for ever.
-struct Server {
+pub(crate) struct Server {
     endpoint: String,
     connections: Arc<AtomicUsize>,
     requests: Arc<AtomicUsize>,
 }
 
 impl Server {
-    async fn start(reactions: Vec<Reaction>) -> Self {
+    pub(crate) async fn start(reactions: Vec<Reaction>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let (connections, requests) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -48,7 +52,7 @@ impl Server {
         Self { endpoint, connections, requests }
     }
 
-    async fn table(&self) -> Arc<DynamoTable> {
+    pub(crate) async fn table(&self) -> Arc<DynamoTable> {
         self.table_with(Arc::new(Moved::default()), Timeouts::default()).await
     }
 
@@ -87,6 +91,17 @@ async fn serve(mut stream: TcpStream, reactions: Vec<Reaction>, asked: Arc<Atomi
             }
             Reaction::Hang => std::future::pending().await,
             Reaction::BreakOff => return,
+            Reaction::Trickle => {
+                _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n").await;
+                while stream.write_all(b" ").await.is_ok() {
+                    tokio::task::yield_now().await;
+                }
+                return;
+            }
+            Reaction::HalfAnswer => {
+                _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"Attributes\":").await;
+                return;
+            }
             Reaction::Nonsense => {
                 _ = stream.write_all(b"\x00\xff nonsense\r\n\r\n").await;
                 return;

@@ -35,7 +35,8 @@ fn code(text: &str) -> impl Iterator<Item = &str> {
 }
 
 fn is_test(path: &Path) -> bool {
-    path.starts_with("tests") || path.ends_with("tests.rs") || path.ends_with("testkit.rs")
+    let within = |folder: &str| path.components().any(|part| part.as_os_str() == folder);
+    within("tests") || path.ends_with("tests.rs") || path.ends_with("testkit.rs")
 }
 
 #[test]

@@ -1,31 +1,28 @@
-//! The data plane: settings, adapters, the gateway, run. No logic.
+//! The data plane: settings, adapters, the gateway, a door. No logic.
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use tokio::runtime::Builder;
 use tollgate::clock::SystemClock;
 use tollgate::config::{self, Host};
 use tollgate::gateway::{Gateway, World};
-use tollgate_adapters::LogSink;
-use tollgate_adapters::door::lambda::{self, LambdaSettings};
 use tollgate_adapters::files::Disk;
-use tollgate_adapters::settings::Settings;
+use tollgate_adapters::settings::{DoorSettings, Settings};
 use tollgate_adapters::table::DynamoTable;
-use tollgate_adapters::telemetry;
 use tollgate_adapters::upstream::{HttpUpstream, UpstreamSettings};
+use tollgate_adapters::{LogSink, door, telemetry};
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
-    let told = match start().await {
-        Ok((gateway, door, log)) => match lambda::run(gateway, door, log).await {
-            Ok(never) => match never {},
-            Err(fault) => fault.to_string(),
-        },
-        Err(told) => {
-            lambda::report_init_error(environment("AWS_LAMBDA_RUNTIME_API"), &told).await;
-            told
-        }
+fn main() -> ExitCode {
+    let settings = Settings::read(environment).map_err(|problems| problems.to_string());
+    // Where one request is served at a time, one thread costs least.
+    let one_at_a_time = settings.as_ref().is_ok_and(Settings::one_at_a_time);
+    let mut runtime = if one_at_a_time { Builder::new_current_thread() } else { Builder::new_multi_thread() };
+    let ended = match runtime.enable_all().build() {
+        Ok(runtime) => runtime.block_on(run(settings)),
+        Err(fault) => Err(fault.to_string()),
     };
+    let Err(told) = ended else { return ExitCode::SUCCESS };
     telemetry::complain(&told);
     ExitCode::FAILURE
 }
@@ -35,10 +32,19 @@ fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
+async fn run(settings: Result<Settings, String>) -> Result<(), String> {
+    match async { start(&settings?).await }.await {
+        Ok((gateway, door, log)) => door::run(gateway, door, log).await,
+        Err(told) => {
+            door::lambda::report_init_error(environment("AWS_LAMBDA_RUNTIME_API"), &told).await;
+            Err(told)
+        }
+    }
+}
+
 /// What INIT is for: it has a whole processor, which the first request may not have.
-async fn start() -> Result<(Arc<Gateway>, LambdaSettings, LogSink), String> {
-    let settings = Settings::read(environment).map_err(|problems| problems.to_string())?;
-    let door = settings.lambda().ok_or("AWS_LAMBDA_RUNTIME_API is not set: this binary runs inside AWS Lambda")?;
+async fn start(settings: &Settings) -> Result<(Gateway, DoorSettings, LogSink), String> {
+    let door = settings.door().ok_or("neither AWS_LAMBDA_RUNTIME_API nor TOLLGATE_LISTEN is set")?;
     // The config is compiled while the table's connection is opened: neither waits for the other.
     let path = settings.config.to_string_lossy().into_owned();
     let compiling =
@@ -47,6 +53,6 @@ async fn start() -> Result<(Arc<Gateway>, LambdaSettings, LogSink), String> {
     table.warm().await;
     let compiled = compiling.await.map_err(|fault| fault.to_string())?.map_err(|problems| problems.to_string())?;
     let upstream = HttpUpstream::new(UpstreamSettings::default(), Arc::new(SystemClock));
-    let gateway = Gateway::new(compiled.routes, World { table, upstream, clock: Arc::new(SystemClock) });
-    Ok((Arc::new(gateway), door, telemetry::stdout(settings.log)))
+    let world = World { table, upstream, clock: Arc::new(SystemClock) };
+    Ok((Gateway::new(compiled.routes, world), door, telemetry::stdout(settings.log)))
 }

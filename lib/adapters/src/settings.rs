@@ -4,8 +4,11 @@
 //! over values.
 
 use std::fmt;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use crate::door::health::HEALTH_PATH;
 use crate::door::lambda::{LambdaSettings, ResponseMode};
 use crate::table::DynamoSettings;
 use crate::telemetry::LogLevel;
@@ -27,17 +30,42 @@ pub struct Settings {
     pub response_mode: ResponseMode,
     /// `AWS_LAMBDA_RUNTIME_API`, set by the platform; `None` anywhere else.
     pub runtime_api: Option<String>,
+    /// `AWS_LAMBDA_MAX_CONCURRENCY`, set by the platform where one process is handed many events at once; else 1.
+    pub concurrency: NonZeroUsize,
+    /// `TOLLGATE_LISTEN`: serve plain HTTP there instead of Lambda's events.
+    pub listen: Option<SocketAddr>,
+    /// `TOLLGATE_HEALTH_PATH`: where a container's host or a load balancer asks whether the gateway serves,
+    /// `/.tollgate/health` where nothing is said.
+    pub health: String,
+}
+
+/// By which door requests come in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DoorSettings {
+    /// Events of the Runtime API.
+    Lambda(LambdaSettings),
+    /// Plain HTTP on a socket.
+    Web(WebSettings),
+}
+
+/// What the plain web server needs to know of its host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebSettings {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// The health path.
+    pub health: String,
 }
 
 /// A setting that cannot be taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{name} is {value:?}, expected one of {expected}")]
+#[error("{name} is {value:?}, expected {expected}")]
 pub struct BadSetting {
     /// The variable's name.
     pub name: &'static str,
     /// Its value.
     pub value: String,
-    /// The values that it may have.
+    /// What it may be.
     pub expected: &'static str,
 }
 
@@ -76,7 +104,7 @@ impl Settings {
             Some("stream") => Some(ResponseMode::Stream),
             Some(_) => None,
         };
-        choice("TOLLGATE_RESPONSE_MODE", "buffered, stream", response_mode.is_some(), mode.as_ref());
+        choice("TOLLGATE_RESPONSE_MODE", "one of buffered, stream", response_mode.is_some(), mode.as_ref());
 
         let level = get("TOLLGATE_LOG");
         let log = match level.as_deref() {
@@ -85,7 +113,18 @@ impl Settings {
             Some("off") => Some(LogLevel::Off),
             Some(_) => None,
         };
-        choice("TOLLGATE_LOG", "all, errors, off", log.is_some(), level.as_ref());
+        choice("TOLLGATE_LOG", "one of all, errors, off", log.is_some(), level.as_ref());
+
+        let listen = get("TOLLGATE_LISTEN");
+        let address = listen.as_deref().and_then(|address| address.parse().ok());
+        choice("TOLLGATE_LISTEN", "an address and a port, like 0.0.0.0:8080", address.is_some(), listen.as_ref());
+
+        let health = get("TOLLGATE_HEALTH_PATH");
+        let is_path = health.as_deref().is_none_or(|path| path.starts_with('/') && !path.contains(['?', '#', ' ']));
+        choice("TOLLGATE_HEALTH_PATH", "a path like /health", is_path, health.as_ref());
+
+        // The platform's own, so that an odd one costs concurrency and not the start.
+        let concurrency = get("AWS_LAMBDA_MAX_CONCURRENCY").and_then(|most| most.parse::<NonZeroUsize>().ok());
 
         if !problems.is_empty() {
             return Err(BadSettings(problems));
@@ -98,6 +137,9 @@ impl Settings {
             log: log.unwrap_or_default(),
             response_mode: response_mode.unwrap_or_default(),
             runtime_api: get("AWS_LAMBDA_RUNTIME_API"),
+            concurrency: concurrency.map_or(NonZeroUsize::MIN, |most| most.min(MOST_AT_ONCE)),
+            listen: address,
+            health: health.unwrap_or_else(|| HEALTH_PATH.to_owned()),
         })
     }
 
@@ -113,9 +155,26 @@ impl Settings {
 
     /// What the Lambda door needs; `None` where there is no Runtime API.
     pub fn lambda(&self) -> Option<LambdaSettings> {
-        Some(LambdaSettings { api: self.runtime_api.clone()?, mode: self.response_mode })
+        let (api, health) = (self.runtime_api.clone()?, self.health.clone());
+        Some(LambdaSettings { api, mode: self.response_mode, concurrency: self.concurrency, health })
+    }
+
+    /// The door: where to listen wins over the Runtime API; `None` where there is neither.
+    pub fn door(&self) -> Option<DoorSettings> {
+        match self.listen {
+            Some(listen) => Some(DoorSettings::Web(WebSettings { listen, health: self.health.clone() })),
+            None => self.lambda().map(DoorSettings::Lambda),
+        }
+    }
+
+    /// Whether one request at a time is served, as on classic Lambda: then a runtime of one thread costs least.
+    pub fn one_at_a_time(&self) -> bool {
+        self.listen.is_none() && self.concurrency.get() == 1
     }
 }
+
+/// Lanes to the Runtime API. AWS allows an environment 1,600 requests at once (Lambda Managed Instances).
+const MOST_AT_ONCE: NonZeroUsize = NonZeroUsize::new(1_600).unwrap();
 
 #[cfg(test)]
 mod tests {
@@ -138,9 +197,12 @@ mod tests {
                 log: LogLevel::All,
                 response_mode: ResponseMode::Buffered,
                 runtime_api: None,
+                concurrency: NonZeroUsize::MIN,
+                listen: None,
+                health: "/.tollgate/health".to_owned(),
             }
         );
-        assert_eq!(settings.lambda(), None);
+        assert_eq!(settings.door(), None);
     }
 
     #[test]
@@ -152,24 +214,55 @@ mod tests {
             ("TOLLGATE_DYNAMODB_ENDPOINT", "http://127.0.0.1:8000"),
             ("TOLLGATE_LOG", "errors"),
             ("TOLLGATE_RESPONSE_MODE", "stream"),
+            ("TOLLGATE_HEALTH_PATH", "/up"),
             ("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001"),
+            ("AWS_LAMBDA_MAX_CONCURRENCY", "64"),
         ])
         .unwrap();
         assert_eq!(settings.config, PathBuf::from("routes.yaml"));
         assert_eq!((settings.hot_table.as_str(), settings.control_table.as_str()), ("hot", "control"));
         assert_eq!(settings.dynamodb_endpoint.as_deref(), Some("http://127.0.0.1:8000"));
         assert_eq!(settings.log, LogLevel::Errors);
-        let lambda = settings.lambda().unwrap();
-        assert_eq!((lambda.api.as_str(), lambda.mode), ("127.0.0.1:9001", ResponseMode::Stream));
+        let lambda = LambdaSettings {
+            api: "127.0.0.1:9001".to_owned(),
+            mode: ResponseMode::Stream,
+            concurrency: NonZeroUsize::new(64).unwrap(),
+            health: "/up".to_owned(),
+        };
+        assert_eq!(settings.door(), Some(DoorSettings::Lambda(lambda)));
+        assert!(!settings.one_at_a_time());
+    }
+
+    #[test]
+    fn where_to_listen_wins_over_the_runtime_api() {
+        let settings = read(&[("TOLLGATE_LISTEN", "0.0.0.0:8080"), ("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001")]);
+        let web = WebSettings { listen: "0.0.0.0:8080".parse().unwrap(), health: "/.tollgate/health".to_owned() };
+        assert_eq!(settings.unwrap().door(), Some(DoorSettings::Web(web)));
+    }
+
+    #[test]
+    fn an_odd_concurrency_of_the_platform_is_one_and_a_huge_one_is_bounded() {
+        for (said, at_once) in [("0", 1), ("-1", 1), ("many", 1), ("1", 1), ("8", 8), ("100000", 1_600)] {
+            let settings = read(&[("AWS_LAMBDA_MAX_CONCURRENCY", said)]).unwrap();
+            assert_eq!((settings.concurrency.get(), settings.one_at_a_time()), (at_once, at_once == 1));
+        }
     }
 
     #[test]
     fn all_wrong_values_are_told_at_once_with_what_would_be_right() {
-        let problems = read(&[("TOLLGATE_LOG", "loud"), ("TOLLGATE_RESPONSE_MODE", "streaming")]).unwrap_err();
+        let problems = read(&[
+            ("TOLLGATE_LOG", "loud"),
+            ("TOLLGATE_RESPONSE_MODE", "streaming"),
+            ("TOLLGATE_LISTEN", "8080"),
+            ("TOLLGATE_HEALTH_PATH", "health"),
+        ])
+        .unwrap_err();
         assert_eq!(
             problems.to_string(),
             "TOLLGATE_RESPONSE_MODE is \"streaming\", expected one of buffered, stream\n\
-             TOLLGATE_LOG is \"loud\", expected one of all, errors, off"
+             TOLLGATE_LOG is \"loud\", expected one of all, errors, off\n\
+             TOLLGATE_LISTEN is \"8080\", expected an address and a port, like 0.0.0.0:8080\n\
+             TOLLGATE_HEALTH_PATH is \"health\", expected a path like /health"
         );
     }
 }

@@ -43,7 +43,16 @@ pub fn stdout(level: LogLevel) -> LogSink {
 
 /// Writes one line on standard error, for what belongs to no exchange: an event that is no request, a failing host.
 pub fn complain(message: &str) {
-    let line = serde_json::json!({ "level": "error", "message": message }).to_string() + "\n";
+    note("error", message);
+}
+
+/// Writes one line on standard error, for what is no fault and belongs to no exchange.
+pub fn say(message: &str) {
+    note("info", message);
+}
+
+fn note(level: &str, message: &str) {
+    let line = serde_json::json!({ "level": level, "message": message }).to_string() + "\n";
     drop(std::io::stderr().lock().write_all(line.as_bytes()));
 }
 
@@ -69,7 +78,7 @@ pub fn json_line(exchange: &Exchange) -> String {
             .iter()
             .map(|limit| Verdict { name: &limit.name, admitted: limit.admitted, remaining: limit.remaining })
             .collect(),
-        shadowed: &exchange.shadowed,
+        shadowed: exchange.shadowed.codes(),
     };
     // Only a map with keys that are no strings makes this fail, and there is none.
     serde_json::to_string(&line).unwrap_or_default()
@@ -99,8 +108,8 @@ struct Line<'a> {
     took_us: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     limits: Vec<Verdict<'a>>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    shadowed: &'a [&'static str],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    shadowed: Vec<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -144,6 +153,7 @@ fn rfc3339(time: Timestamp) -> String {
 mod tests {
     use http::{HeaderMap, HeaderValue, Method, StatusCode};
     use tollgate::exchange::{Body, LimitVerdict, Origin, Request, Scheme};
+    use tollgate::refusal::Refusal;
 
     use super::*;
 
@@ -181,7 +191,7 @@ mod tests {
         exchange.upstream_time = Some(Duration::from_millis(3));
         exchange.took = Duration::from_micros(3_500);
         exchange.limits = vec![LimitVerdict { name: "per-ip".into(), admitted: false, remaining: 0 }];
-        exchange.shadowed = vec!["address_denied"];
+        exchange.shadowed.refusal(&Refusal::AddressDenied { ip: exchange.ip });
         assert_eq!(
             json_line(&exchange),
             r#"{"time":"2026-11-24T12:15:13.123Z","id":"id-1","method":"POST","host":"api.example.com","path":"/orders/\"1\"","ip":"192.0.2.1","route":"orders","status":429,"stopped_by":"over_limit","detail":"over the limit\nper-ip","upstream":"orders","attempts":2,"upstream_us":3000,"took_us":3500,"limits":[{"name":"per-ip","admitted":false,"remaining":0}],"shadowed":["address_denied"]}"#

@@ -11,7 +11,8 @@ use http::header::{
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
-use crate::exchange::Response;
+use crate::exchange::{Origin, Response};
+use crate::mode::{Mode, Shadowed};
 
 /// `cors:` as written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub struct CorsSettings {
     pub credentials: bool,
     /// How long browsers may keep a preflight's answer.
     pub max_age: Option<Duration>,
+    /// In shadow and off, preflights are requests like others and the upstream's fields pass.
+    pub mode: Mode,
 }
 
 /// CORS of a route, compiled.
@@ -111,7 +114,7 @@ impl Cors {
     /// The answer to a preflight, where the route has CORS and the request is one: 204, without CORS fields where the
     /// origin is not listed.
     pub fn preflight(&self, method: &Method, headers: &HeaderMap) -> Option<Response> {
-        let rules = self.0.as_ref()?;
+        let rules = self.enforced()?;
         is_preflight(method, headers)?;
         let mut response = Response::empty(StatusCode::NO_CONTENT);
         let fields = &mut response.headers;
@@ -137,9 +140,25 @@ impl Cors {
         Some(response)
     }
 
+    /// In shadow, takes down an origin whose browser would turn away under these rules. Browsers name the origin to
+    /// their own site too (POST, say), and do not ask there.
+    pub fn watch(&self, headers: &HeaderMap, at: &Origin, shadowed: &mut Shadowed) {
+        let Some(rules) = self.0.as_ref().filter(|rules| rules.settings.mode == Mode::Shadow) else { return };
+        let Some(origin) = headers.get(ORIGIN).filter(|origin| !rules.lists(origin)) else { return };
+        let own = format!("{}://{}", at.scheme.as_str(), at.host);
+        if origin.as_bytes() != own.as_bytes() {
+            let origin: String = String::from_utf8_lossy(origin.as_bytes()).chars().take(100).collect();
+            shadowed.note("origin_not_listed", format!("the origin {origin:?} is not listed"));
+        }
+    }
+
+    fn enforced(&self) -> Option<&Rules> {
+        self.0.as_deref().filter(|rules| rules.settings.mode == Mode::Enforce)
+    }
+
     /// Puts the gateway's CORS fields on an answer in place of the upstream's.
     pub fn fields(&self, origin: Option<&HeaderValue>, answer: &mut HeaderMap) {
-        let Some(rules) = &self.0 else { return };
+        let Some(rules) = self.enforced() else { return };
         strip(answer);
         if rules.varies() {
             vary_by_origin(answer);
@@ -395,6 +414,35 @@ mod tests {
         Cors::none().fields(None, &mut answer);
         assert!(answer.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN));
         assert!(Cors::none().preflight(&Method::OPTIONS, &asked("https://a.example")).is_none());
+    }
+
+    #[test]
+    fn in_shadow_and_off_the_upstreams_fields_pass_and_preflights_are_requests() {
+        for mode in [Mode::Shadow, Mode::Off] {
+            let cors = cors(&CorsSettings { mode, ..shop() });
+            let mut answer = HeaderMap::new();
+            answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+            cors.fields(Some(&HeaderValue::from_static("https://shop.example.com")), &mut answer);
+            assert_eq!(answer.len(), 1);
+            assert_eq!(answer[ACCESS_CONTROL_ALLOW_ORIGIN], "*");
+            assert!(cors.preflight(&Method::OPTIONS, &asked("https://shop.example.com")).is_none());
+        }
+    }
+
+    #[test]
+    fn in_shadow_an_origin_that_is_not_listed_is_taken_down_but_for_the_sites_own() {
+        let at = crate::testkit::request("GET /").origin;
+        let told = |mode, origin| {
+            let mut shadowed = Shadowed::default();
+            cors(&CorsSettings { mode, ..shop() }).watch(&asked(origin), &at, &mut shadowed);
+            shadowed.codes()
+        };
+        assert_eq!(told(Mode::Shadow, "https://evil.example"), ["origin_not_listed"]);
+        assert_eq!(told(Mode::Shadow, "https://shop.example.com"), [""; 0]);
+        assert_eq!(told(Mode::Shadow, "https://api.example.com"), [""; 0], "the site's own");
+        for mode in [Mode::Enforce, Mode::Off] {
+            assert_eq!(told(mode, "https://evil.example"), [""; 0]);
+        }
     }
 
     #[test]

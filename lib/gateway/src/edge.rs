@@ -3,9 +3,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::exchange::{Origin, Request, Scheme};
+use crate::mode::{Mode, Shadowed};
 use crate::refusal::Refusal;
 
 /// The `edge` settings, compiled. The default believes nobody.
@@ -19,6 +20,8 @@ pub struct Edge {
     pub missing_secret: Option<String>,
     /// Whether a request without the right secret is refused.
     pub required: bool,
+    /// In shadow the refusal is only taken down; off, nobody is believed and nobody refused.
+    pub mode: Mode,
     /// Carries the authority that the client asked for.
     pub host: Option<HeaderName>,
     /// Carries the client's address, with or without a port.
@@ -35,6 +38,7 @@ impl std::fmt::Debug for Edge {
             .field("secret_header", &self.secret_header)
             .field("secrets", &self.secrets.len())
             .field("required", &self.required)
+            .field("mode", &self.mode)
             .finish_non_exhaustive()
     }
 }
@@ -44,20 +48,12 @@ impl Edge {
     ///
     /// # Errors
     /// [`Refusal::EdgeRequired`] where the secret is required and was not right, [`Refusal::SecretUnavailable`] where it
-    /// is required and could not be resolved.
-    pub fn admit(&self, request: &mut Request) -> Result<(), Refusal> {
+    /// is required and could not be resolved; neither in shadow, where the request passes unbelieved.
+    pub fn admit(&self, request: &mut Request, shadowed: &mut Shadowed) -> Result<(), Refusal> {
         let Some(secret_header) = &self.secret_header else { return Ok(()) };
-        let trusted = request.headers.get(secret_header).is_some_and(|given| {
-            self.secrets.iter().fold(false, |right, secret| right | equal(secret, given.as_bytes()))
-        });
-        if trusted {
+        let trusted = self.mode.ask(shadowed, || self.trusts(request.headers.get(secret_header)))?;
+        if trusted == Some(true) {
             self.believe(&request.headers, &mut request.origin);
-        } else if self.required {
-            return Err(match &self.missing_secret {
-                // Nobody can be told from the edge: that is our fault, not the client's.
-                Some(name) if self.secrets.is_empty() => Refusal::SecretUnavailable { name: name.clone() },
-                _ => Refusal::EdgeRequired,
-            });
         }
         for field in
             [&self.secret_header, &self.host, &self.client_ip, &self.scheme, &self.request_id].into_iter().flatten()
@@ -65,6 +61,18 @@ impl Edge {
             request.headers.remove(field);
         }
         Ok(())
+    }
+
+    fn trusts(&self, given: Option<&HeaderValue>) -> Result<bool, Refusal> {
+        let trusted = given.is_some_and(|given| {
+            self.secrets.iter().fold(false, |right, secret| right | equal(secret, given.as_bytes()))
+        });
+        match &self.missing_secret {
+            _ if trusted || !self.required => Ok(trusted),
+            // Nobody can be told from the edge: that is our fault, not the client's.
+            Some(name) if self.secrets.is_empty() => Err(Refusal::SecretUnavailable { name: name.clone() }),
+            _ => Err(Refusal::EdgeRequired),
+        }
     }
 
     fn believe(&self, headers: &HeaderMap, origin: &mut Origin) {
@@ -114,8 +122,6 @@ fn equal(secret: &[u8], given: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
     use crate::testkit;
 
@@ -134,11 +140,19 @@ mod tests {
             secrets: vec![b"old".to_vec(), b"new".to_vec()],
             missing_secret: None,
             required,
+            mode: Mode::Enforce,
             host: Some(HeaderName::from_static("x-forwarded-host")),
             client_ip: Some(HeaderName::from_static("cloudfront-viewer-address")),
             scheme: Some(HeaderName::from_static("cloudfront-forwarded-proto")),
             request_id: None,
         }
+    }
+
+    fn admit(edge: &Edge, request: &mut Request) -> Result<(), Refusal> {
+        let mut shadowed = Shadowed::default();
+        let admitted = edge.admit(request, &mut shadowed);
+        assert_eq!(shadowed, Shadowed::default(), "nothing is in shadow");
+        admitted
     }
 
     #[test]
@@ -150,7 +164,7 @@ mod tests {
             ("cloudfront-forwarded-proto", "http"),
             ("x-kept", "1"),
         ]);
-        edge(true).admit(&mut request).expect("the secret is right");
+        admit(&edge(true), &mut request).expect("the secret is right");
         assert_eq!(request.origin.host, "shop.example.com");
         assert_eq!(request.origin.scheme, Scheme::Http);
         assert_eq!(request.headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-kept"]);
@@ -159,7 +173,7 @@ mod tests {
     #[test]
     fn without_the_secret_the_fields_are_stripped_unbelieved() {
         let mut request = request(&[("x-edge-secret", "nev"), ("x-forwarded-host", "evil.example")]);
-        edge(false).admit(&mut request).expect("not required");
+        admit(&edge(false), &mut request).expect("not required");
         assert_eq!(request.origin.host, "abc.lambda-url.example");
         assert!(request.headers.is_empty());
     }
@@ -167,15 +181,47 @@ mod tests {
     #[test]
     fn a_required_secret_that_is_wrong_or_missing_is_refused() {
         for fields in [&[][..], &[("x-edge-secret", "")], &[("x-edge-secret", "newer")]] {
-            assert!(matches!(edge(true).admit(&mut request(fields)), Err(Refusal::EdgeRequired)));
+            assert!(matches!(admit(&edge(true), &mut request(fields)), Err(Refusal::EdgeRequired)));
         }
     }
 
     #[test]
     fn a_required_secret_that_could_not_be_resolved_is_our_fault() {
         let edge = Edge { secrets: Vec::new(), missing_secret: Some("env:EDGE".to_owned()), ..edge(true) };
-        let refused = edge.admit(&mut request(&[("x-edge-secret", "")]));
+        let refused = admit(&edge, &mut request(&[("x-edge-secret", "")]));
         assert!(matches!(refused, Err(Refusal::SecretUnavailable { .. })));
+    }
+
+    #[test]
+    fn in_shadow_a_wrong_secret_is_taken_down_and_passes_unbelieved_and_a_right_one_is_believed() {
+        let edge = Edge { mode: Mode::Shadow, ..edge(true) };
+        for (secret, host, codes) in [("nev", "abc.lambda-url.example", &["edge_required"][..]), ("new", "shop", &[])] {
+            let (mut shadowed, mut request) =
+                (Shadowed::default(), request(&[("x-edge-secret", secret), ("x-forwarded-host", "shop")]));
+            assert!(edge.admit(&mut request, &mut shadowed).is_ok());
+            assert_eq!((request.origin.host.as_str(), shadowed.codes().as_slice()), (host, codes));
+            assert!(request.headers.is_empty());
+        }
+    }
+
+    #[test]
+    fn in_shadow_a_secret_that_could_not_be_resolved_is_taken_down() {
+        let missing = Some("env:EDGE".to_owned());
+        let edge = Edge { mode: Mode::Shadow, secrets: Vec::new(), missing_secret: missing, ..edge(true) };
+        let mut shadowed = Shadowed::default();
+        assert!(edge.admit(&mut request(&[("x-edge-secret", "")]), &mut shadowed).is_ok());
+        assert_eq!(shadowed.codes(), ["secret_unavailable"]);
+    }
+
+    #[test]
+    fn an_edge_that_is_off_believes_nobody_refuses_nobody_and_strips_all_the_same() {
+        let edge = Edge { mode: Mode::Off, ..edge(true) };
+        for secret in ["new", "nev"] {
+            let mut request = request(&[("x-edge-secret", secret), ("x-forwarded-host", "shop.example.com")]);
+            assert!(admit(&edge, &mut request).is_ok());
+            assert_eq!(request.origin.host, "abc.lambda-url.example");
+            assert!(request.headers.is_empty());
+        }
     }
 
     #[test]

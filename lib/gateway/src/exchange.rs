@@ -14,6 +14,8 @@ use http::{HeaderMap, Method, StatusCode};
 use http_body_util::BodyExt;
 
 use crate::clock::Timestamp;
+use crate::forward::split::Drawn;
+use crate::mode::Shadowed;
 
 /// One request, as a door hands it over.
 #[derive(Debug)]
@@ -196,6 +198,8 @@ pub struct Exchange {
     pub stopped_by: Option<&'static str>,
     /// The refusal's own words, for the log alone.
     pub detail: Option<String>,
+    /// The branch it took, where there are several.
+    pub drawn: Option<Drawn>,
     /// The upstream it went to.
     pub upstream: Option<Arc<str>>,
     /// How many times it was sent to an upstream.
@@ -206,8 +210,8 @@ pub struct Exchange {
     pub took: Duration,
     /// What each limit said, in the order asked.
     pub limits: Vec<LimitVerdict>,
-    /// What policies in `mode: shadow` would have refused: their reason codes.
-    pub shadowed: Vec<&'static str>,
+    /// What policies in `mode: shadow` would have refused.
+    pub shadowed: Shadowed,
 }
 
 /// What one limit said of a request, for the log.
@@ -235,12 +239,13 @@ impl Exchange {
             status: StatusCode::OK,
             stopped_by: None,
             detail: None,
+            drawn: None,
             upstream: None,
             attempts: 0,
             upstream_time: None,
             took: Duration::ZERO,
             limits: Vec::new(),
-            shadowed: Vec::new(),
+            shadowed: Shadowed::default(),
         }
     }
 }

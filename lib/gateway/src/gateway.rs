@@ -20,6 +20,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::edge::Edge;
 use crate::exchange::{After, Body, Exchange, Origin, Request, Response, Served};
 use crate::expression::{Facts, Params};
+use crate::forward::flow::Watch;
 use crate::forward::{Backend, Upstream};
 use crate::limit::Taken;
 use crate::refusal::Refusal;
@@ -78,6 +79,7 @@ struct Trail<'g> {
     route: Option<&'g Route>,
     origin: Option<HeaderValue>,
     limits: HeaderMap,
+    body: Option<Watch>,
     after: After,
 }
 
@@ -110,6 +112,9 @@ impl Gateway {
                 refusal.into_response(&exchange.id)
             }
         };
+        if let Some(limit) = trail.body.as_ref().and_then(Watch::passed) {
+            exchange.shadowed.refusal(&Refusal::BodyTooLarge { limit });
+        }
         exchange.took = started.elapsed();
         trail.close(&exchange, &mut response);
         if head {
@@ -127,14 +132,14 @@ impl Gateway {
         mut request: Request,
     ) -> Result<Response, Stop> {
         let now = exchange.opened; // One request, one now.
-        self.routes.edge.admit(&mut request)?; // 403
+        self.routes.edge.admit(&mut request, &mut exchange.shadowed)?; // 403 503
         exchange.believe(&request.origin);
         let (route, path, params) = self.find(&request, now)?; // 400 404 405
         exchange.route = Some(Arc::clone(&route.name));
         trail.route = Some(route);
-        route.preflight(&request)?; // 204
-        route.screen.check(&request)?; // 403 413 415
-        request.body = route.screen.limit_body(request.body);
+        route.preflight(&request, &mut exchange.shadowed)?; // 204
+        route.screen.check(&request, &mut exchange.shadowed)?; // 403 413 415
+        (request.body, trail.body) = route.screen.limit_body(request.body);
         let caller = route.auth.identify();
         let facts = facts(&request, &path, &params, Some(&caller), &route.name, now);
         let taken = route.limits.take(&facts, &caller, &*self.world.table, &*self.world.clock).await;
@@ -267,7 +272,7 @@ impl Trail<'_> {
     fn take(&mut self, exchange: &mut Exchange, taken: Taken, table: &Arc<dyn Table>) -> Result<(), Refusal> {
         self.limits = taken.fields;
         exchange.limits = taken.verdicts;
-        exchange.shadowed = taken.shadowed;
+        exchange.shadowed.append(taken.shadowed);
         if !taken.returns.is_empty() {
             let table = Arc::clone(table);
             self.after.push(async move { taken.returns.give(&*table).await });

@@ -29,7 +29,7 @@ async fn main() -> Result<(), Fault> {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     let client: Upstream = Client::builder(TokioExecutor::new()).build(connector);
-    let handler = |request| serve(request, upstream.clone(), client.clone());
+    let handler = move |request| serve(request, upstream.clone(), client.clone());
     let ended: Result<Infallible, RuntimeFault> = run_with(handler, &door, &telemetry::stdout(settings.log)).await;
     ended.map(drop).map_err(Into::into)
 }

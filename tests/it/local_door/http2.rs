@@ -113,3 +113,37 @@ async fn large_bodies_pass_both_ways() {
     let back = soon(answer.into_body().collect()).await.unwrap().to_bytes();
     assert!(back == bytes, "8 MiB came back changed");
 }
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_of_an_answer_loses_that_stream_alone() {
+    let settings = LocalSettings { body_stall: Duration::from_millis(50), ..LocalSettings::default() };
+    let (ends, mut ended) = mpsc::channel(1);
+    let mut door = open_with(settings, move |request: Request| -> BoxFuture<'static, Served> {
+        if request.path == "/fine" {
+            return mirror(request);
+        }
+        // An upstream that has more to say, as long as somebody listens.
+        let (sender, body) = frames();
+        let ends = ends.clone();
+        tokio::spawn(async move {
+            while sender.send(data("more")).await.is_ok() {}
+            ends.send(()).await.unwrap();
+        });
+        let exchange = Exchange::open(&request, Timestamp::default());
+        Box::pin(async move { served(exchange, Response { status: StatusCode::OK, headers: HeaderMap::new(), body }) })
+    });
+    let socket = TcpStream::connect(("127.0.0.1", door.port)).await.unwrap();
+    let mut client = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+    let (mut sender, connection) =
+        client.initial_stream_window_size(10).handshake::<_, Empty<Bytes>>(TokioIo::new(socket)).await.unwrap();
+    tokio::spawn(connection);
+    let mut get =
+        |path| sender.send_request(http::Request::get(format!("http://a.example/{path}")).body(Empty::new()).unwrap());
+    let untaken = soon(get("endless")).await.unwrap();
+    assert_eq!(untaken.status(), StatusCode::OK);
+    soon(ended.recv()).await.unwrap();
+    assert_eq!(door.logged().await.path, "/endless");
+    let fine = soon(get("fine")).await.unwrap().into_body().collect();
+    assert!(soon(fine).await.unwrap().to_bytes().starts_with(b"GET /fine "));
+    assert!(soon(untaken.into_body().collect()).await.is_err(), "it was reset");
+}

@@ -56,6 +56,19 @@ async fn an_idle_connection_is_let_go() {
 }
 
 #[tokio::test]
+async fn a_connection_that_is_idle_after_a_slow_answer_is_let_go() {
+    let settings = LocalSettings { keep_alive: SHORT, ..LocalSettings::default() };
+    let (handle, mut begins, go) = held();
+    let door = open_with(settings, handle);
+    let mut raw = door.client().await;
+    raw.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    soon(begins.recv()).await.unwrap();
+    go.send(()).unwrap();
+    answer(&mut raw).await;
+    assert_eq!(raw.rest().await, "");
+}
+
+#[tokio::test]
 async fn an_answer_may_take_longer_than_a_client_may() {
     let door = open_with(impatient(), |request: Request| -> BoxFuture<'static, Served> {
         Box::pin(async move {
@@ -108,6 +121,54 @@ async fn a_client_that_does_not_read_is_let_go() {
     assert_eq!(door.logged().await.path, "/");
     door.stop();
     door.stopped().await;
+}
+
+#[tokio::test]
+async fn a_client_that_has_ended_its_half_still_gets_its_answers() {
+    let (handle, mut begins, go) = held();
+    let door = open(handle);
+    let mut raw = door.client().await;
+    raw.send("GET /first HTTP/1.1\r\nHost: a\r\n\r\nGET /cut-off HTT").await;
+    raw.close_write().await;
+    soon(begins.recv()).await.unwrap();
+    go.send(()).unwrap();
+    let (_, body) = answer(&mut raw).await;
+    assert!(body.starts_with("GET /first "), "{body}");
+    assert_eq!(raw.rest().await, "");
+
+    let door = open(mirror);
+    let mut raw = door.client().await;
+    let get = "GET /next HTTP/1.1\r\nHost: a\r\n\r\n";
+    raw.send(format!("POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab{}", get.repeat(20))).await;
+    raw.close_write().await;
+    assert_eq!(raw.rest().await.matches("HTTP/1.1 200 OK\r\n").count(), 21);
+}
+
+#[tokio::test]
+async fn a_client_that_has_ended_its_half_is_not_waited_for_without_end() {
+    let settings = LocalSettings { half_closed: SHORT, ..LocalSettings::default() };
+    let (handle, mut begins, go) = held();
+    let door = open_with(settings, handle);
+    let mut raw = door.client().await;
+    raw.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    raw.close_write().await;
+    soon(begins.recv()).await.unwrap();
+    assert_eq!(raw.rest().await, "");
+    assert!(go.is_closed(), "the request went with it");
+}
+
+#[tokio::test]
+async fn a_client_may_take_its_answer_byte_by_byte() {
+    let door = open(mirror);
+    let mut raw = door.client().await;
+    for byte in "POST /slow HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n".bytes() {
+        raw.send([byte]).await;
+    }
+    let mut answer = Vec::new();
+    while !answer.ends_with(b" ab") {
+        answer.extend(raw.exactly(1).await);
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n"));
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! The local door: plain HTTP/1.1, and HTTP/2 by prior knowledge, on a socket.
 //!
-//! It serves `tollgate dev` and any host that hands a process a port. hyper reads and writes the messages; what hyper
+//! It serves `tollgate dev`, and the gateway function's binary on any host that hands a process a port. hyper reads and writes the messages; what hyper
 //! lets pass and a gateway must not (two framings at once, bare line feeds, a client that never finishes its head) is
 //! refused on the bytes by [`gate`]. A request that is no request gets 400 and its connection is closed.
 
@@ -11,24 +11,30 @@ use std::time::Duration;
 
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulConnection;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tollgate::exchange::{Request, Served};
 use tollgate::forward::BoxFuture;
-use tollgate::gateway::Current;
+use tollgate::gateway::{Current, Gateway};
 
 use self::answer::{Door, Keeper, Peer};
 use self::gate::{Gate, Load, sniff};
+use self::streams::Streams;
+use super::health;
 use crate::LogSink;
+use crate::settings::WebSettings;
+use crate::telemetry::say;
 
 mod answer;
 mod gate;
 mod ids;
 mod request;
+mod streams;
 mod strict;
 
 /// Bounds of the local door.
@@ -38,6 +44,9 @@ pub struct LocalSettings {
     pub header_timeout: Duration,
     /// How long a connection may stay without a request; 60 s.
     pub keep_alive: Duration,
+    /// How long a request may take whose client has ended its half of an HTTP/1 connection: it may have gone, or still
+    /// read; 5 s.
+    pub half_closed: Duration,
     /// How long a body may stand still, in or out; 30 s.
     pub body_stall: Duration,
     /// Connections at once; more wait in the listener's queue; 1024.
@@ -48,6 +57,8 @@ pub struct LocalSettings {
     pub max_uri: usize,
     /// How long requests under way may take once the door is told to stop; 5 s.
     pub drain: Duration,
+    /// The path that says whether the process serves, where there is one; none.
+    pub health: Option<Arc<str>>,
 }
 
 impl Default for LocalSettings {
@@ -55,11 +66,13 @@ impl Default for LocalSettings {
         Self {
             header_timeout: Duration::from_secs(10),
             keep_alive: Duration::from_secs(60),
+            half_closed: Duration::from_secs(5),
             body_stall: Duration::from_secs(30),
             max_connections: 1024,
             max_head: 64 * 1024,
             max_uri: 16 * 1024,
             drain: Duration::from_secs(5),
+            health: None,
         }
     }
 }
@@ -72,11 +85,43 @@ pub async fn serve(
     log: LogSink,
     stop: impl Future<Output = ()>,
 ) {
-    let handle = move |request| -> BoxFuture<'static, Served> {
+    let health = settings.health.clone();
+    let handle = move |request: Request| -> BoxFuture<'static, Served> {
+        if health.as_deref() == Some(&*request.path) {
+            return Box::pin(async move { health::serving(&request) });
+        }
         let gateway = gateway.load();
         Box::pin(async move { gateway.handle(request).await })
     };
     serve_with(listener, handle, settings, log, stop).await;
+}
+
+/// Serves a gateway as a plain web server, for containers and for any host that hands a process a port, until SIGINT or
+/// SIGTERM.
+///
+/// # Errors
+/// Where it cannot listen.
+pub async fn run(gateway: Gateway, web: WebSettings, log: LogSink) -> std::io::Result<()> {
+    let listener = TcpListener::bind(web.listen).await?;
+    say(&format!("listening on http://{}", listener.local_addr()?));
+    let settings = LocalSettings { health: Some(web.health.into()), ..LocalSettings::default() };
+    serve(listener, Arc::new(Current::new(gateway)), settings, log, stop_signal()?).await;
+    Ok(())
+}
+
+/// Ends at the first SIGINT or SIGTERM.
+///
+/// # Errors
+/// Where the system does not let the process see them.
+pub fn stop_signal() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
 }
 
 /// As [`serve`], with whatever answers requests.
@@ -154,12 +199,15 @@ async fn connection<H>(
     let gate = Gate::new(socket, ahead, h2, Arc::clone(&load), settings);
     let peer = Peer { ip: canonical(address.ip()), local, load };
     let (max_head, max_list) = (settings.max_head.max(8192), u32::try_from(settings.max_head).unwrap_or(u32::MAX));
+    let stall = settings.body_stall;
     let service = service_fn(move |request| {
         let (door, peer) = (Arc::clone(&door), peer.clone());
-        async move { door.answer(request, peer).await }
+        // Counted before anything is polled: hyper may read on in between.
+        let busy = peer.load.enter();
+        async move { door.answer(request, peer, busy).await }
     });
     if h2 {
-        let served = http2::Builder::new(TokioExecutor::new())
+        let served = http2::Builder::new(Streams { stall })
             .max_header_list_size(max_list)
             .max_concurrent_streams(128)
             .serve_connection(TokioIo::new(gate), service);

@@ -3,6 +3,7 @@
 use http::HeaderName;
 
 use crate::edge::Edge;
+use crate::mode::Mode;
 
 use super::Reader;
 use super::read::{Fields, items};
@@ -27,6 +28,11 @@ impl Reader<'_> {
         }
         edge.required =
             fields.take("required").and_then(|node| self.problems.boolean(node, "`required`")).unwrap_or_default();
+        let mode = self.mode(&mut fields);
+        if mode == Some(Mode::Shadow) && !edge.required {
+            self.problems.warn(fields.place(), "`mode: shadow` of an `edge` that is not `required` watches nothing");
+        }
+        edge.mode = mode.unwrap_or_default();
         edge.host = fields.take("host").and_then(|node| self.header_name(node));
         edge.client_ip = fields.take("client_ip").and_then(|node| self.header_name(node));
         edge.scheme = fields.take("scheme").and_then(|node| self.header_name(node));

@@ -3,13 +3,20 @@
 use std::sync::Arc;
 
 use crate::expression::Place as Stands;
-use crate::limit::{Limit, LimitKey, OnStoreFailure, Rate, Use};
+use crate::limit::{Limit, LimitKey, OnStoreFailure, Rate};
 use crate::mode::Mode;
 
 use super::Reader;
 use super::files::Document;
 use super::read::{Fields, items, nearest};
 use super::tree::{Node, Value};
+
+/// One use of a limit as written; without a mode of its own it has its route's.
+#[derive(Clone)]
+pub(crate) struct LimitUse {
+    pub(crate) limit: Arc<Limit>,
+    pub(crate) mode: Option<Mode>,
+}
 
 impl Reader<'_> {
     /// All limits of one file.
@@ -95,20 +102,23 @@ impl Reader<'_> {
         self.problems.word(node, "`on_store_failure`", &words)
     }
 
+    /// `mode:` of a policy or a route, where it is written.
+    pub(crate) fn mode(&mut self, fields: &mut Fields<'_>) -> Option<Mode> {
+        let words = [Mode::Enforce, Mode::Shadow, Mode::Off].map(|mode| (mode.as_str(), mode));
+        fields.take("mode").and_then(|node| self.problems.word(node, "`mode`", &words))
+    }
+
     /// A route's list of limits: names, or `{use: name, mode: shadow}`.
-    pub(crate) fn limit_uses(&mut self, node: &Node) -> Vec<Use> {
+    pub(crate) fn limit_uses(&mut self, node: &Node) -> Vec<LimitUse> {
         items(node).iter().filter_map(|item| self.limit_use(item)).collect()
     }
 
-    fn limit_use(&mut self, node: &Node) -> Option<Use> {
-        let mut mode = Mode::Enforce;
+    fn limit_use(&mut self, node: &Node) -> Option<LimitUse> {
+        let mut mode = None;
         let named = if let Value::Map(_) = node.value {
             let mut fields = Fields::of(node, "a limit's use", &mut self.problems)?;
             let named = fields.need("use", &mut self.problems);
-            if let Some(node) = fields.take("mode") {
-                let words = [("enforce", Mode::Enforce), ("shadow", Mode::Shadow), ("off", Mode::Off)];
-                mode = self.problems.word(node, "`mode`", &words).unwrap_or(mode);
-            }
+            mode = self.mode(&mut fields);
             fields.finish(&mut self.problems);
             named?
         } else {
@@ -116,7 +126,7 @@ impl Reader<'_> {
         };
         let name = self.problems.text(named, "a limit")?;
         match self.limits.get(&name) {
-            Some(limit) => limit.clone().map(|limit| Use { limit, mode }),
+            Some(limit) => limit.clone().map(|limit| LimitUse { limit, mode }),
             None => {
                 let message = unknown("limit", &name, self.limits.keys());
                 self.problems.error(named.place, message);

@@ -210,7 +210,7 @@ impl<'h> Reader<'h> {
 impl Problems {
     /// The place `offset` bytes into the text of a scalar, which may be quoted.
     fn inside(&self, place: Place, offset: usize) -> Place {
-        let line = self.files.get(place.file).and_then(|file| file.text.lines().nth(place.line.saturating_sub(1)));
+        let line = self.files.get(place.file).and_then(|file| file.lines().nth(place.line.saturating_sub(1)));
         let first = line.and_then(|line| line.chars().nth(place.column.saturating_sub(1)));
         match first {
             Some('"' | '\'') => Place { width: place.width.saturating_sub(1), ..place }.shifted(offset + 1),

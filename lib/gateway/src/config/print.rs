@@ -23,7 +23,7 @@ use super::read::{show_duration, show_size};
 impl Routes {
     /// The whole config, compiled.
     pub fn print(&self) -> String {
-        let mut text = format!("name: {}\nedge: {}\n", self.name, edge(&self.edge));
+        let mut text = format!("name: {}\nedge: {}\n", self.name, self.edge_stage());
         for backend in &self.upstreams {
             let _ = write!(text, "\nupstream {}\n", backend.name);
             for line in upstream(backend) {
@@ -38,6 +38,11 @@ impl Routes {
             }
         }
         text
+    }
+
+    /// What the edge does, for all routes.
+    pub fn edge_stage(&self) -> String {
+        edge(&self.edge)
     }
 
     /// What a route's stages do, in the order of `Gateway::serve`.
@@ -58,9 +63,15 @@ impl Routes {
     }
 }
 
+/// A mode after the name of what has it: nothing where it is enforced.
+fn shown(mode: Mode) -> String {
+    if mode == Mode::Enforce { String::new() } else { format!(" ({})", mode.as_str()) }
+}
+
 fn edge(edge: &Edge) -> String {
     let Some(secret) = &edge.secret_header else { return "none".to_owned() };
-    let mut text = format!("secret in {secret}, {}", if edge.required { "required" } else { "not required" });
+    let required = if edge.required { "required" } else { "not required" };
+    let mut text = format!("secret in {secret}, {required}{}", shown(edge.mode));
     let fields = [
         ("host", &edge.host),
         ("client_ip", &edge.client_ip),
@@ -160,7 +171,8 @@ fn matched(conditions: &Conditions) -> String {
 fn cors(route: &Route) -> String {
     let Some(settings) = route.cors.settings() else { return "no cors".to_owned() };
     format!(
-        "cors origins {}, methods {}, headers {}, expose {}, credentials {}, max_age {}",
+        "cors{} origins {}, methods {}, headers {}, expose {}, credentials {}, max_age {}",
+        shown(settings.mode),
         list(&settings.origins),
         route.cors.methods().unwrap_or_default(),
         list(&settings.headers),
@@ -171,13 +183,16 @@ fn cors(route: &Route) -> String {
 }
 
 fn screen(screen: &Screen) -> String {
-    let (allow, deny) = screen.addresses();
-    let mut text = match (allow, deny) {
+    let Screen { addresses, bodies } = screen;
+    let mut text = match addresses.lists() {
         ([], []) => "any address".to_owned(),
-        (allow, deny) => format!("addresses allow {}, deny {}", list(allow), list(deny)),
+        (allow, deny) => format!("addresses{} allow {}, deny {}", shown(addresses.mode), list(allow), list(deny)),
     };
-    let _ = write!(text, ", body at most {}", show_size(screen.body_max()));
-    let types: Vec<_> = screen.content_types().iter().map(crate::screen::MediaRange::as_str).collect();
+    let _ = write!(text, ", body{} at most {}", shown(bodies.mode), show_size(bodies.max));
+    if bodies.most() > bodies.max {
+        let _ = write!(text, " and never over {}", show_size(bodies.most()));
+    }
+    let types: Vec<_> = bodies.content_types.iter().map(crate::screen::MediaRange::as_str).collect();
     let _ = write!(text, ", content types {}", if types.is_empty() { "any".to_owned() } else { list(&types) });
     text
 }
@@ -188,8 +203,7 @@ fn limits(limits: &Limits) -> String {
             LimitKey::Global => "global",
             LimitKey::By(expression) => expression.source(),
         };
-        let mode = if *mode == Mode::Enforce { String::new() } else { format!(" ({})", mode.as_str()) };
-        let failure = limit.on_store_failure.as_str();
+        let (mode, failure) = (shown(*mode), limit.on_store_failure.as_str());
         format!("{}{mode} {} by {by}, fixed_window, exact, on_store_failure {failure}", limit.name, limit.rate)
     });
     let each: Vec<_> = each.collect();

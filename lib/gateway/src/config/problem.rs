@@ -62,6 +62,18 @@ pub struct SourceFile {
     pub text: Arc<str>,
 }
 
+impl SourceFile {
+    /// Its lines, as [`Place::line`] counts them.
+    pub fn lines(&self) -> impl Iterator<Item = &str> {
+        lines(&self.text)
+    }
+}
+
+/// The lines of a text as YAML has them: a carriage return ends one without a line feed, too (YAML 1.2.2 §5.4).
+pub(super) fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().flat_map(|line| line.split('\r'))
+}
+
 /// All problems of a config, with the files they are in.
 #[derive(Debug, Clone, Default)]
 pub struct Problems {
@@ -117,7 +129,7 @@ impl Problems {
     }
 
     fn line(&self, place: Place) -> Option<&str> {
-        self.files.get(place.file)?.text.lines().nth(place.line.checked_sub(1)?)
+        self.files.get(place.file)?.lines().nth(place.line.checked_sub(1)?)
     }
 
     /// The problems as JSON, one object each: `severity`, `file`, `line`, `column`, `message`.

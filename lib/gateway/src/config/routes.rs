@@ -8,11 +8,13 @@ use ipnet::IpNet;
 use crate::auth::Auth;
 use crate::cors::{Cors, CorsSettings};
 use crate::limit::{Limits, Use};
-use crate::route::{Conditions, Priority, Route, Timeouts};
-use crate::screen::{MediaRange, Screen};
+use crate::mode::Mode;
+use crate::route::{Conditions, HostMatch, Priority, Route, Timeouts};
+use crate::screen::{Addresses, Bodies, MediaRange, Screen};
 
 use super::Reader;
 use super::files::Document;
+use super::limits::LimitUse;
 use super::problem::Place;
 use super::read::{Fields, items};
 use super::tree::{Node, Value};
@@ -28,12 +30,16 @@ pub(crate) struct Listed {
 #[derive(Clone)]
 pub(crate) struct Defaults {
     auth: Option<Auth>,
-    limits: Vec<Use>,
+    /// Of all policies that refuse and have none of their own.
+    mode: Option<Mode>,
+    limits: Vec<LimitUse>,
     timeouts: Timeouts,
     body_max: u64,
     content_types: Vec<MediaRange>,
+    body_mode: Option<Mode>,
     allow: Vec<IpNet>,
     deny: Vec<IpNet>,
+    address_mode: Option<Mode>,
     cors: Option<CorsSettings>,
     priority: Priority,
     keeps_encoded_slashes: bool,
@@ -44,6 +50,7 @@ impl Default for Defaults {
     fn default() -> Self {
         Self {
             auth: None,
+            mode: None,
             limits: Vec::new(),
             timeouts: Timeouts {
                 headers: Some(Duration::from_secs(10)),
@@ -52,8 +59,10 @@ impl Default for Defaults {
             },
             body_max: 1 << 20,
             content_types: Vec::new(),
+            body_mode: None,
             allow: Vec::new(),
             deny: Vec::new(),
+            address_mode: None,
             cors: None,
             priority: Priority::Important,
             keeps_encoded_slashes: false,
@@ -77,7 +86,8 @@ impl Reader<'_> {
     /// The policies that a route and `defaults` may both write; a route's own setting wins, lists of limits add up.
     fn policies(&mut self, fields: &mut Fields<'_>, defaults: &Defaults) -> Defaults {
         let mut policies = defaults.clone();
-        fields.later(&["allow", "parameters", "openapi", "cache", "compress", "deprecated", "mirror", "fault", "mode"]);
+        fields.later(&["allow", "parameters", "openapi", "cache", "compress", "deprecated", "mirror", "fault"]);
+        policies.mode = self.mode(fields).or(policies.mode);
         if let Some(node) = fields.take("auth") {
             policies.auth = self.auth(node).or(Some(Auth::Public));
         }
@@ -91,15 +101,11 @@ impl Reader<'_> {
         if let Some(node) = fields.take("body") {
             self.body(node, &mut policies);
         }
-        if let Some(mut address) =
-            fields.take("address").and_then(|node| Fields::of(node, "`address`", &mut self.problems))
-        {
-            policies.allow = address.take("allow").map(|node| self.networks(node)).unwrap_or_default();
-            policies.deny = address.take("deny").map(|node| self.networks(node)).unwrap_or_default();
-            address.finish(&mut self.problems);
+        if let Some(node) = fields.take("address") {
+            self.address(node, &mut policies);
         }
         if let Some(node) = fields.take("cors") {
-            policies.cors = self.cors(node);
+            policies.cors = self.cors(node, policies.cors.take());
         }
         if let Some(node) = fields.take("priority") {
             if let Value::Map(_) = node.value {
@@ -145,6 +151,19 @@ impl Reader<'_> {
                 policies.content_types.extend(range);
             }
         }
+        policies.body_mode = self.mode(&mut fields).or(policies.body_mode);
+        fields.finish(&mut self.problems);
+    }
+
+    /// `address:`. With a mode alone, the lists of `defaults` stand.
+    fn address(&mut self, node: &Node, policies: &mut Defaults) {
+        let Some(mut fields) = Fields::of(node, "`address`", &mut self.problems) else { return };
+        let (allow, deny) = (fields.take("allow"), fields.take("deny"));
+        policies.address_mode = self.mode(&mut fields);
+        if allow.is_some() || deny.is_some() || policies.address_mode.is_none() {
+            policies.allow = allow.map(|node| self.networks(node)).unwrap_or_default();
+            policies.deny = deny.map(|node| self.networks(node)).unwrap_or_default();
+        }
         fields.finish(&mut self.problems);
     }
 
@@ -178,9 +197,16 @@ impl Reader<'_> {
         networks
     }
 
-    fn cors(&mut self, node: &Node) -> Option<CorsSettings> {
+    /// `cors:`. With a mode alone, the settings of `defaults` stand.
+    fn cors(&mut self, node: &Node, standing: Option<CorsSettings>) -> Option<CorsSettings> {
         let mut fields = Fields::of(node, "`cors`", &mut self.problems)?;
-        let mut settings = CorsSettings::default();
+        let mode = self.mode(&mut fields);
+        if let (Value::Map(entries), Some(mode), Some(standing)) = (&node.value, mode, standing)
+            && entries.len() == 1
+        {
+            return Some(CorsSettings { mode, ..standing });
+        }
+        let mut settings = CorsSettings { mode: mode.unwrap_or_default(), ..CorsSettings::default() };
         if let Some(node) = fields.need("origins", &mut self.problems) {
             settings.origins = self.texts(node, "an origin");
         }
@@ -246,9 +272,16 @@ impl Reader<'_> {
             self.problems
                 .error(place, "a route needs `auth`, here or in `defaults`: write `auth: none` to let anyone in");
         }
+        if policies.keeps_encoded_slashes && conditions.hosts.iter().any(HostMatch::is_api_gateways) {
+            self.problems.warn(
+                place,
+                "`encoded_slashes: keep` keeps nothing on an HTTP API, which decodes the path before the gateway sees it",
+            );
+        }
         let cors = self.route_cors(&policies, &conditions);
         fields.finish(&mut self.problems);
         let whole = self.problems.count(super::Severity::Error) == errors;
+        let mode = policies.mode.unwrap_or_default();
         let route = match (name, policies.auth, to) {
             (Some(name), Some(auth), Some(to)) if whole => Some(Route {
                 name,
@@ -256,9 +289,16 @@ impl Reader<'_> {
                 priority: policies.priority,
                 keeps_encoded_slashes: policies.keeps_encoded_slashes,
                 cors,
-                screen: Screen::new(policies.allow, policies.deny, policies.body_max, policies.content_types),
+                screen: Screen {
+                    addresses: Addresses::new(policies.allow, policies.deny, policies.address_mode.unwrap_or(mode)),
+                    bodies: Bodies {
+                        max: policies.body_max,
+                        content_types: policies.content_types,
+                        mode: policies.body_mode.unwrap_or(mode),
+                    },
+                },
                 auth,
-                limits: Limits(policies.limits),
+                limits: limits(policies.limits, mode),
                 request,
                 response,
                 timeouts: policies.timeouts,
@@ -288,6 +328,11 @@ impl Reader<'_> {
         }
         Some(Arc::from(name))
     }
+}
+
+fn limits(uses: Vec<LimitUse>, mode: Mode) -> Limits {
+    let uses = uses.into_iter().map(|used| Use { limit: used.limit, mode: used.mode.unwrap_or(mode) });
+    Limits(uses.collect())
 }
 
 const PRIORITIES: [(&str, Priority); 3] =

@@ -89,6 +89,16 @@ fn a_secret_that_is_not_there_is_a_warning_and_never_printed() {
 }
 
 #[test]
+fn a_problem_shows_its_line_whatever_ends_lines() {
+    for end in ["\n", "\r\n", "\r"] {
+        let text = ["version: 1", "name: é", "routes: 7", ""].join(end);
+        let problems = compile_text(&text).expect_err("no list");
+        assert!(problems.to_string().contains("gateway.yaml:3:9: "), "{end:?}: {problems}");
+        assert!(problems.to_string().contains(" 3 | routes: 7\n   |         ^\n"), "{end:?}: {problems}");
+    }
+}
+
+#[test]
 fn five_hundred_routes_compile() {
     use std::fmt::Write as _;
     let mut text = "version: 1\ndefaults: {auth: none}\nroutes:\n".to_owned();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
-use super::problem::{Place, Problems, SourceFile};
+use super::problem::{Place, Problems, SourceFile, lines};
 
 /// A YAML value and where it stands.
 #[derive(Debug, Clone)]
@@ -66,6 +66,7 @@ pub(crate) fn parse(name: &str, text: &str, problems: &mut Problems) -> Option<N
     problems.files.push(SourceFile { name: Arc::from(name), text: Arc::from(text) });
     let options = serde_saphyr::options! {
         with_snippet: false,
+        strict_booleans: true, // YAML 1.2: `off`, `on`, `yes` and `no` are words.
         budget: serde_saphyr::budget! {
             max_nodes: 2_000_000,
             max_events: 4_000_000,
@@ -95,7 +96,7 @@ pub(crate) const QUOTE_HINT: &str =
 /// Whether a line has `/{…}` or `${…}` outside quotes, the usual cause of a broken flow map.
 fn brace_suspected(text: &str, line: usize) -> bool {
     let from = line.saturating_sub(2);
-    text.lines().skip(from).take(3).any(|line| {
+    lines(text).skip(from).take(3).any(|line| {
         let mut quote = None;
         let mut before = ' ';
         for c in line.chars() {
@@ -150,7 +151,7 @@ fn slice_of(at: serde_saphyr::Location, text: &str) -> String {
 }
 
 fn place_of(at: serde_saphyr::Location, text: &str, file: usize) -> Place {
-    let width = slice_of(at, text).lines().next().map_or(1, |line| line.chars().count().max(1));
+    let width = lines(&slice_of(at, text)).next().map_or(1, |line| line.chars().count().max(1));
     let number = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
     Place { file, line: number(at.line()), column: number(at.column()), width }
 }

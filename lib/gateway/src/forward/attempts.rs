@@ -210,7 +210,7 @@ impl<'a> Sending<'a> {
             Body::Empty => Ok(Replay::Again(Bytes::new())),
             Body::Full(bytes) => Ok(Replay::Again(bytes)),
             stream @ Body::Stream(_) if self.backend.retry.attempts == 0 => Ok(Replay::Once(Some(stream))),
-            stream @ Body::Stream(_) => match stream.collect(self.route.screen.body_max()).await {
+            stream @ Body::Stream(_) => match stream.collect(self.route.screen.bodies.most()).await {
                 Ok(bytes) => Ok(Replay::Again(bytes)),
                 Err(BodyFault::TooLarge { limit }) => Err(Refusal::BodyTooLarge { limit }),
                 Err(BodyFault::Stalled(_)) => Err(Refusal::BodyStalled),

@@ -66,8 +66,9 @@ impl Destination {
             }
             Self::Forward { split, branches } => {
                 let empty = || Refusal::UpstreamEmpty { upstream: Arc::clone(&route.name) };
-                let index = split.pick(&facts, asked.origin.seed).ok_or_else(empty)?;
-                let branch = branches.get(index).ok_or_else(empty)?;
+                let drawn = split.pick(&facts, asked.origin.seed).ok_or_else(empty)?;
+                let branch = branches.get(drawn.branch).ok_or_else(empty)?;
+                exchange.drawn = (branches.len() > 1).then_some(drawn);
                 exchange.upstream = Some(Arc::clone(&branch.upstream.name));
                 let started = Instant::now();
                 let sending = Sending::new(world, route, branch, asked, started)?;

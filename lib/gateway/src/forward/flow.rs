@@ -1,6 +1,8 @@
 //! Bodies on their way: a request's is cut at its size, an answer's at its time. Trailers pass.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -25,6 +27,18 @@ pub fn limited(body: Body, limit: u64) -> Body {
     Body::stream(Limited { inner: Some(inner), left: limit, limit })
 }
 
+/// A body that passes whole, and the word whether more than `limit` bytes of it came.
+pub fn watched(body: Body, limit: u64) -> (Body, Option<Watch>) {
+    match body {
+        Body::Stream(inner) if inner.size_hint().exact().is_none() => {
+            let watch = Watch { limit, passed: Arc::default() };
+            let watched = Watched { inner, left: limit, passed: Arc::clone(&watch.passed) };
+            (Body::stream(watched), Some(watch))
+        }
+        body @ (Body::Empty | Body::Full(_) | Body::Stream(_)) => (body, None),
+    }
+}
+
 /// An answer's body that ends with [`BodyFault::Stalled`] when `idle` passes between two chunks, or at `until`.
 /// An `idle` of zero is no limit.
 pub fn timed(body: Body, idle: Option<Duration>, until: Option<Instant>) -> Body {
@@ -34,6 +48,49 @@ pub fn timed(body: Body, idle: Option<Duration>, until: Option<Instant>) -> Body
             Body::stream(Timed { inner: Some(inner), idle, until, waiting: None, timer: None })
         }
         body @ (Body::Empty | Body::Full(_) | Body::Stream(_)) => body,
+    }
+}
+
+/// Tells of a body on its way whether it passed its limit. One whose length is known needs none.
+#[derive(Debug)]
+pub struct Watch {
+    limit: u64,
+    passed: Arc<AtomicBool>,
+}
+
+impl Watch {
+    /// The limit, where more came so far.
+    pub fn passed(&self) -> Option<u64> {
+        self.passed.load(Ordering::Relaxed).then_some(self.limit)
+    }
+}
+
+struct Watched {
+    inner: BodyStream,
+    left: u64,
+    passed: Arc<AtomicBool>,
+}
+
+impl http_body::Body for Watched {
+    type Data = Bytes;
+    type Error = BodyFault;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        let frame = ready!(self.inner.as_mut().poll_frame(cx));
+        let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+        match self.left.checked_sub(data.map_or(0, |data| data.len() as u64)) {
+            Some(left) => self.left = left,
+            None => self.passed.store(true, Ordering::Relaxed),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
     }
 }
 

@@ -1,10 +1,14 @@
 //! The way itself: the order of the stages, where a request stops, and what is not called after a stop.
 
+mod modes;
+mod splits;
+
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
 use bytes::Bytes;
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, CONTENT_TYPE, HOST};
+use proptest::prelude::*;
 
 use super::*;
 use crate::config::{Files, Host, compile};
@@ -51,9 +55,9 @@ fn fault_of(kind: FaultKind, stale_connection: bool) -> UpstreamFault {
     UpstreamFault { kind, stale_connection, detail: "10.0.0.1 said no".to_owned() }
 }
 
-struct OneFile(&'static str);
+struct OneFile<'a>(&'a str);
 
-impl Files for OneFile {
+impl Files for OneFile<'_> {
     fn read(&self, _: &str) -> Result<Vec<u8>, String> {
         Ok(self.0.as_bytes().to_vec())
     }
@@ -63,7 +67,7 @@ impl Files for OneFile {
     }
 }
 
-fn gateway_with(config: &'static str, upstream: Scripted) -> (Gateway, Arc<Scripted>) {
+fn gateway_with(config: &str, upstream: Scripted) -> (Gateway, Arc<Scripted>) {
     let compiled = compile("gateway.yaml", Host { files: &OneFile(config), env: &|_| None });
     let routes = compiled.unwrap_or_else(|problems| panic!("{problems}")).routes;
     let upstream = Arc::new(upstream);
@@ -75,7 +79,7 @@ fn gateway_with(config: &'static str, upstream: Scripted) -> (Gateway, Arc<Scrip
     (Gateway::new(routes, world), upstream)
 }
 
-fn gateway(config: &'static str) -> (Gateway, Arc<Scripted>) {
+fn gateway(config: &str) -> (Gateway, Arc<Scripted>) {
     gateway_with(config, Scripted::default())
 }
 
@@ -375,18 +379,6 @@ async fn head_is_answered_with_the_fields_of_get_and_no_content() {
 }
 
 #[tokio::test]
-async fn a_limit_in_shadow_is_recorded_and_lets_pass() {
-    let (gateway, _) = gateway(
-        "version: 1
-limits: {one: {rate: 1/min, by: global}}
-routes: [{name: a, auth: none, match: {path: /}, limits: [{use: one, mode: shadow}], to: {respond: {body: hello}}}]",
-    );
-    assert_eq!(gateway.handle(request("GET /")).await.exchange.shadowed, [""; 0]);
-    let served = gateway.handle(request("GET /")).await;
-    assert_eq!((served.response.status, served.exchange.shadowed.as_slice()), (StatusCode::OK, &["over_limit"][..]));
-}
-
-#[tokio::test]
 async fn an_upstream_whose_secret_is_missing_answers_503_and_the_others_answer() {
     let (gateway, upstream) = gateway(
         "version: 1
@@ -405,4 +397,60 @@ routes:
     );
     assert_eq!(gateway.handle(request("GET /b")).await.response.status, StatusCode::OK);
     assert_eq!(sent(&upstream).len(), 1);
+}
+
+const GUARDED: &str = r#"
+version: 1
+upstreams:
+  guarded: {targets: "http://guarded.internal"}
+  open: {targets: "http://open.internal"}
+defaults: {auth: none}
+routes:
+  - {name: guarded, match: {path: /admin/users}, to: guarded}
+  - {name: open, match: {path: /**}, to: open}
+"#;
+
+/// Spellings that a server behind may take for `/admin/users`.
+fn spelling() -> impl Strategy<Value = String> {
+    let part = prop::sample::select(vec![
+        "/admin",
+        "/users",
+        "/%61dmin",
+        "/user%73",
+        "/%55sers",
+        "/adm%69n",
+        "/",
+        "//",
+        "/.",
+        "/..",
+        "/%2e",
+        "/%2E%2e",
+        "/x",
+        "/x/..",
+        "/admin%2fusers",
+        "/admin%5cusers",
+        "/admin\\users",
+        "/admin%252fusers",
+        "/admin/users",
+        "/ADMIN",
+    ]);
+    prop::collection::vec(part, 1..6).prop_map(|parts| parts.concat())
+}
+
+proptest! {
+    #[test]
+    fn what_is_forwarded_is_what_was_matched_and_no_spelling_goes_around_a_route(path in spelling()) {
+        let (gateway, upstream) = gateway(GUARDED);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let served = runtime.block_on(gateway.handle(request(&format!("GET {path}"))));
+        let seen = sent(&upstream);
+        let normal = normalise(&path).expect("a path");
+        if normal.encoded_slash {
+            prop_assert_eq!((served.response.status, seen.len()), (StatusCode::BAD_REQUEST, 0));
+        } else {
+            let host = if normal.path == "/admin/users" { "guarded" } else { "open" };
+            let authority = format!("{host}.internal");
+            prop_assert_eq!(seen, vec![format!("{authority}:80 GET http://{authority}{}", normal.path)]);
+        }
+    }
 }

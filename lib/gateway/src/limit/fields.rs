@@ -99,10 +99,9 @@ fn string(text: &str) -> String {
 mod tests {
     use super::*;
 
-    /// Name, rate, what is left and for how many milliseconds.
-    type Case<'a> = (&'a str, &'a str, Option<(u64, u64)>);
+    type Limit<'a> = (&'a str, &'a str, Option<(u64, u64)>);
 
-    fn told(limits: &[Case<'_>]) -> HeaderMap {
+    fn told(limits: &[Limit<'_>]) -> HeaderMap {
         let named: Vec<_> = limits.iter().map(|(name, rate, _)| Named::new(name, Rate::parse(rate).unwrap())).collect();
         let states = limits.iter().map(|(.., state)| state.map(|(left, ms)| (left, Duration::from_millis(ms))));
         fields(named.iter().zip(states).map(|(limit, state)| Told { limit, state }).collect())

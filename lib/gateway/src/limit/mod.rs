@@ -30,7 +30,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::exchange::LimitVerdict;
 use crate::expression::{Expression, Facts};
 use crate::forward::BoxFuture;
-use crate::mode::Mode;
+use crate::mode::{Mode, Shadowed};
 use crate::refusal::Refusal;
 use crate::table::{Table, TableError, Which};
 use fields::{Named, Told, fields};
@@ -126,8 +126,8 @@ pub struct Taken {
     pub fields: HeaderMap,
     /// What each limit said, in the order asked.
     pub verdicts: Vec<LimitVerdict>,
-    /// The codes of refusals by limits in shadow.
-    pub shadowed: Vec<&'static str>,
+    /// What limits in shadow would have refused.
+    pub shadowed: Shadowed,
     /// What a refused request took and gives back, once the answer is out.
     pub returns: Returns,
 }
@@ -358,8 +358,10 @@ fn conclude(asked: &[Asked<'_>], clock: &dyn Clock) -> Taken {
             }
             let remaining = left.unwrap_or(0);
             taken.verdicts.push(LimitVerdict { name: Arc::clone(&one.limit.name), admitted, remaining });
-            if one.mode == Mode::Shadow && !admitted {
-                taken.shadowed.push(one.why_not(answer, now).map_or("over_limit", |refusal| refusal.code()));
+            if one.mode == Mode::Shadow
+                && let Some(refusal) = one.why_not(answer, now)
+            {
+                taken.shadowed.refusal(&refusal);
             }
             state = match answer {
                 Answer::Admitted { window, .. } | Answer::Over { window } => {

@@ -353,10 +353,10 @@ async fn shadow_counts_and_records_and_lets_pass_and_off_does_not_even_ask() {
     let used = |name: &str, mode| Use { limit: limit(name, "1/min", "request.ip"), mode };
     let limits = Limits(vec![used("watched", Mode::Shadow), used("resting", Mode::Off)]);
     let first = take(&limits, 1, &table, &clock).await;
-    assert!(first.shadowed.is_empty() && first.refused.is_none());
+    assert!(first.shadowed.all().is_empty() && first.refused.is_none());
     let second = take(&limits, 1, &table, &clock).await;
     assert!(second.refused.is_none());
-    assert_eq!(second.shadowed, ["over_limit"]);
+    assert_eq!(second.shadowed.codes(), ["over_limit"]);
     assert_eq!(second.verdicts, [LimitVerdict { name: "watched".into(), admitted: false, remaining: 0 }]);
     assert!(second.fields.is_empty(), "a client is not told of what does not bind it");
     assert_eq!(table.updates(), 2);

@@ -9,6 +9,7 @@ use crate::exchange::Request;
 use crate::forward::Destination;
 use crate::gateway::Stop;
 use crate::limit::Limits;
+use crate::mode::Shadowed;
 use crate::screen::Screen;
 use crate::transform::{RequestTransform, ResponseTransform};
 
@@ -78,7 +79,8 @@ impl Priority {
 
 impl Route {
     /// Answers a CORS preflight where the route has CORS; stops with a 204.
-    pub(crate) fn preflight(&self, request: &Request) -> Result<(), Stop> {
+    pub(crate) fn preflight(&self, request: &Request, shadowed: &mut Shadowed) -> Result<(), Stop> {
+        self.cors.watch(&request.headers, &request.origin, shadowed);
         if request.method == http::Method::OPTIONS
             && cors::is_preflight(&request.method, &request.headers).is_some()
             && let Some(response) = self.cors.preflight(&request.method, &request.headers)

@@ -37,6 +37,13 @@ impl HostMatch {
         if fits { Ok(Self { name, wildcard, port }) } else { Err(wrong()) }
     }
 
+    /// Whether it is a name that API Gateway gives to its APIs.
+    pub fn is_api_gateways(&self) -> bool {
+        let (first, rest) = self.name.split_once('.').unwrap_or_default();
+        let aws = self.name.ends_with(".amazonaws.com") || self.name.ends_with(".amazonaws.com.cn");
+        aws && (first == "execute-api" || rest.starts_with("execute-api."))
+    }
+
     /// As the config writes it.
     pub fn show(&self) -> String {
         let star = if self.wildcard { "*." } else { "" };

@@ -185,7 +185,65 @@ mod tests {
         }
     }
 
+    /// The segments of a path as an upstream reads it that decodes them after it has cut the path at its slashes.
+    fn meaning(path: &str) -> Vec<Vec<u8>> {
+        let mut kept = Vec::new();
+        for segment in path.split('/').skip(1) {
+            let decoded: Vec<u8> = percent_encoding::percent_decode_str(segment).collect();
+            match &*decoded {
+                b"" | b"." => {}
+                b".." => drop(kept.pop()),
+                _ => kept.push(decoded),
+            }
+        }
+        kept
+    }
+
+    /// A path that has a normal form of these segments, in another spelling: letters encoded, dot and empty segments,
+    /// and ways into a directory and out again put between.
+    fn respelt() -> impl Strategy<Value = (String, String)> {
+        let letter = ("[a-z0-9_.~-]", 0..3_u8).prop_map(|(letter, how)| {
+            let byte = letter.as_bytes()[0];
+            let spelt = match how {
+                0 => letter.clone(),
+                1 => format!("%{byte:02x}"),
+                _ => format!("%{byte:02X}"),
+            };
+            (letter, spelt)
+        });
+        let segment = prop::collection::vec(letter, 1..4).prop_map(|letters| letters.into_iter().unzip());
+        let detour = prop::sample::select(vec!["", "", "/", "/.", "/%2e", "/x/..", "/%41/%2E.", "//./x/b/../.."]);
+        prop::collection::vec((segment, detour), 1..5)
+            .prop_map(|segments: Vec<((String, String), &str)>| {
+                let (mut plain, mut spelt) = (String::new(), String::new());
+                for ((segment, other), detour) in segments {
+                    plain = plain + "/" + &segment;
+                    spelt = spelt + detour + "/" + &other;
+                }
+                (plain, spelt)
+            })
+            .prop_filter("a dot segment is no segment", |(plain, _)| {
+                plain.split('/').all(|segment| !matches!(segment, "." | ".."))
+            })
+    }
+
     proptest! {
+        #[test]
+        fn every_spelling_of_a_path_becomes_the_one_that_routes_are_matched_by((plain, spelt) in respelt()) {
+            prop_assert_eq!(normalise(&spelt).map(|normal| normal.path.into_owned()), Ok(plain));
+        }
+
+        #[test]
+        fn a_normal_path_means_what_was_sent_and_says_it_in_one_way(path in "/(\\PC|[./%\\\\{}a-f0-9]|%[2-7][0-9a-fA-F]){0,24}") {
+            if let Ok(normal) = normalise(&path) {
+                prop_assert_eq!(meaning(&path), meaning(&normal.path));
+                for escape in normal.path.split('%').skip(1) {
+                    let byte = u8::from_str_radix(&escape[..2], 16).expect("an escape");
+                    prop_assert!(!is_unreserved(byte) && escape[..2].to_ascii_uppercase() == escape[..2], "{}", normal.path);
+                }
+            }
+        }
+
         #[test]
         fn no_text_makes_the_normaliser_panic(path in any::<String>()) {
             let _ = normalise(&path);

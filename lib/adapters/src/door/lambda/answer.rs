@@ -3,7 +3,6 @@
 //! The buffered form is JSON, which holds text alone; what is not text beyond doubt travels as base64. Nothing is ever
 //! decoded into characters and encoded again, so the client gets the upstream's bytes.
 
-use std::fmt::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,22 +11,35 @@ use std::task::{Context, Poll, ready};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, SET_COOKIE};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_body::{Body as _, Frame};
-use serde::ser::{SerializeMap, SerializeSeq, SerializeStruct, Serializer};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 use tollgate::exchange::{Body, BodyFault, Response};
 use tollgate::refusal::Refusal;
 
-/// What the JSON of a buffered answer may weigh, in bytes: 6 MiB, a hundred bytes short of where the platform refuses
-/// it and the client gets a 502 without a word.
-pub(crate) const LIMIT: usize = 6 * 1024 * 1024;
+use self::head::Head;
+use super::event::Front;
+
+mod head;
+
+impl Front {
+    /// What the JSON of a buffered answer may weigh, in bytes. Lambda's own limit is 6 MiB and a hundred bytes, a load
+    /// balancer's "1 MB" (AWS's words, so the smaller megabyte); past it the client gets a 502 without a word.
+    pub(crate) const fn limit(self) -> usize {
+        match self {
+            Self::FunctionUrl | Self::HttpApi | Self::HttpApiV1 | Self::RestApi => 6 * 1024 * 1024,
+            Self::LoadBalancer { .. } => 1_000_000,
+        }
+    }
+}
 
 /// Where an answer comes from, for the refusal that stands in for it when its content fails.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Source {
+    /// Through which door the request came, and so in which form the answer goes.
+    pub(crate) front: Front,
     /// The upstream's name; empty for the gateway's own answers.
     pub(crate) upstream: Arc<str>,
     /// When the answer must have been made.
@@ -46,10 +58,10 @@ impl Source {
     }
 }
 
-/// The buffered answer: `{"statusCode", "headers", "cookies", "body", "isBase64Encoded"}` on one line.
+/// The buffered answer, on one line, in the form that the request's door takes.
 ///
 /// # Errors
-/// The refusal to send instead: the content broke off, did not end in time, or the JSON would pass [`LIMIT`].
+/// The refusal to send instead: the content broke off, did not end in time, or the JSON would pass the door's limit.
 pub(crate) async fn buffered(
     status: StatusCode,
     headers: &HeaderMap,
@@ -58,8 +70,9 @@ pub(crate) async fn buffered(
 ) -> Result<String, Refusal> {
     let text = is_text(headers);
     // Three bytes become four characters, so content that is certain to be encoded need not be read to the end.
-    let most = if text { LIMIT } else { LIMIT / 4 * 3 } as u64;
-    let too_large = Refusal::AnswerTooLarge { limit: LIMIT as u64 };
+    let limit = source.front.limit();
+    let most = if text { limit } else { limit / 4 * 3 } as u64;
+    let too_large = Refusal::AnswerTooLarge { limit: limit as u64 };
     let body = match body {
         Body::Empty => Bytes::new(),
         Body::Full(bytes) => bytes,
@@ -78,28 +91,20 @@ pub(crate) async fn buffered(
             })?
         }
     };
+    let head = Head { front: source.front, status, headers };
     let json = match std::str::from_utf8(&body) {
-        Ok(body) if text || body.is_empty() => json(status, headers, body, false),
+        Ok(body) if text || body.is_empty() => head.with(body, false),
         _ if body.len() as u64 > most => return Err(too_large),
-        _ => json(status, headers, &STANDARD.encode(&body), true),
+        _ => head.with(&STANDARD.encode(&body), true),
     };
-    if json.len() > LIMIT { Err(too_large) } else { Ok(json) }
+    if json.len() > limit { Err(too_large) } else { Ok(json) }
 }
 
 /// The start of a streamed answer: its head as JSON and the eight NULs that end it.
 pub(crate) fn prelude(status: StatusCode, headers: &HeaderMap) -> Bytes {
-    let mut prelude = to_json(&Head { status, headers, body: None }).into_bytes();
+    let mut prelude = Head { front: Front::FunctionUrl, status, headers }.alone().into_bytes();
     prelude.extend_from_slice(&[0; 8]);
     prelude.into()
-}
-
-fn json(status: StatusCode, headers: &HeaderMap, body: &str, encoded: bool) -> String {
-    to_json(&Head { status, headers, body: Some((body, encoded)) })
-}
-
-fn to_json(head: &Head<'_>) -> String {
-    // Only a map with keys that are no strings, or a `Serialize` that says so, makes this fail; neither is here.
-    serde_json::to_string(head).unwrap_or_default()
 }
 
 /// Whether the content may stand in JSON as it is: a type that is text, and no encoding over it.
@@ -121,67 +126,6 @@ fn is_text(headers: &HeaderMap) -> bool {
                 "json" | "javascript" | "xml" | "yaml" | "x-www-form-urlencoded" | "graphql" | "x-ndjson"
             ))
         || ["+json", "+xml", "+yaml"].iter().any(|suffix| name.ends_with(suffix))
-}
-
-struct Head<'a> {
-    status: StatusCode,
-    headers: &'a HeaderMap,
-    body: Option<(&'a str, bool)>,
-}
-
-impl serde::Serialize for Head<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut head = serializer.serialize_struct("Head", 5)?;
-        head.serialize_field("statusCode", &self.status.as_u16())?;
-        head.serialize_field("headers", &Fields(self.headers))?;
-        head.serialize_field("cookies", &Cookies(self.headers))?;
-        if let Some((body, encoded)) = self.body {
-            head.serialize_field("body", body)?;
-            head.serialize_field("isBase64Encoded", &encoded)?;
-        }
-        head.end()
-    }
-}
-
-/// Fields other than `set-cookie`, one value a name: a function URL takes no lists, and joining with a comma is what
-/// RFC 9110 §5.3 allows for all but `set-cookie`.
-struct Fields<'a>(&'a HeaderMap);
-
-impl serde::Serialize for Fields<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        for name in self.0.keys().filter(|name| *name != SET_COOKIE) {
-            let mut values = self.0.get_all(name).iter().map(text);
-            let first = values.next().unwrap_or_default();
-            let joined = values.fold(first, |mut joined, value| {
-                let _infallible = write!(joined.to_mut(), ", {value}");
-                joined
-            });
-            map.serialize_entry(name.as_str(), &joined)?;
-        }
-        map.end()
-    }
-}
-
-struct Cookies<'a>(&'a HeaderMap);
-
-impl serde::Serialize for Cookies<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut list = serializer.serialize_seq(None)?;
-        for cookie in self.0.get_all(SET_COOKIE) {
-            list.serialize_element(&text(cookie))?;
-        }
-        list.end()
-    }
-}
-
-/// A field's value as text. What is not UTF-8 is ISO-8859-1, as field values once were (RFC 9110 §5.5): each byte has
-/// its character, so none is lost.
-fn text(value: &HeaderValue) -> std::borrow::Cow<'_, str> {
-    match std::str::from_utf8(value.as_bytes()) {
-        Ok(text) => text.into(),
-        Err(_) => value.as_bytes().iter().map(|byte| char::from(*byte)).collect::<String>().into(),
-    }
 }
 
 /// How a streamed answer ended.

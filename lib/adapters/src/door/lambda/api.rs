@@ -44,6 +44,9 @@ pub enum RuntimeFault {
         /// What happened.
         detail: String,
     },
+    /// Another lane found it gone.
+    #[error("the Runtime API is gone")]
+    Stopped,
     /// It answered `next` with something other than an event.
     #[error("the Runtime API answered `next` with {status}")]
     NoEvent {

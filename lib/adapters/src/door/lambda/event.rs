@@ -1,29 +1,35 @@
-//! An event of a function URL (payload format 2.0) made into a request.
+//! An event of a front door made into a request: a function URL's, an API Gateway HTTP API's (payload formats 2.0 and
+//! 1.0), a REST API's, an Application Load Balancer's.
 //!
-//! Read by its shape and borrowed: `version` is `2.0`, there is a `rawPath` and a `requestContext.http.method`, or it is
-//! no HTTP request and is refused whole. Path and query are taken byte for byte and never pass through a URL parser,
-//! which would normalise the one and panic callers on the other. What is odd in a field costs that field or gives the
-//! client an answer, never the invocation.
+//! Read by its shape and borrowed; what has not the shape of one of these is no HTTP request and is refused whole. Path
+//! and query never pass through a URL parser, which would normalise the one and panic callers on the other. Where the
+//! platform has decoded what the client sent, it is encoded again, so that what comes out is a path and a query. What is
+//! odd in a field costs that field or gives the client an answer, never the invocation.
 
-use std::borrow::Cow;
-use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{COOKIE, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use serde::Deserialize;
-use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_encode};
 use tollgate::exchange::{Body, Origin, Request, Scheme};
 use tollgate::refusal::Refusal;
 
-/// An event that is no HTTP request: an authorizer's, a queue's, an older payload format, or no JSON at all.
+use self::raw::{Pairs, Raw};
+use self::shape::Event;
+
+mod raw;
+mod shape;
+
+pub(crate) use shape::Front;
+
+/// An event that is no HTTP request: an authorizer's, a queue's, a WebSocket's, or no JSON at all.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the event is not an HTTP request of payload format 2.0: {why}")]
+#[error("the event is not an HTTP request of a function URL, an API Gateway or an Application Load Balancer: {why}")]
 pub struct NotHttp {
-    /// What is missing, for the log: it names no content of the event.
+    /// What it is instead or what it lacks, for the log: it names no content of the event.
     pub why: &'static str,
 }
 
@@ -43,65 +49,168 @@ pub(crate) struct Incoming {
     pub(crate) request: Request,
     /// Why it must not go any further, where something in it cannot be taken: still an HTTP answer.
     pub(crate) refusal: Option<Refusal>,
-    /// Whether it came by a function URL (or an emulator's), the only place that takes a streamed answer.
-    pub(crate) streams: bool,
+    /// How it came, and so how it is answered.
+    pub(crate) front: Front,
 }
 
 /// Reads one event.
 ///
 /// # Errors
-/// [`NotHttp`] where its shape is not that of an HTTP request in payload format 2.0.
+/// [`NotHttp`] where its shape is not that of an HTTP request of one of the doors.
 pub(crate) fn read(event: &[u8], invocation: Invocation) -> Result<Incoming, NotHttp> {
-    let event: Event<'_> = serde_json::from_slice(event).map_err(|fault| NotHttp {
+    let mut event: Event<'_> = serde_json::from_slice(event).map_err(|fault| NotHttp {
         why: if fault.is_data() { "a field is not as it should be" } else { "it is not JSON" },
     })?;
-    if event.version.as_deref() != Some("2.0") {
-        return Err(NotHttp { why: "`version` is not 2.0" });
-    }
-    if event.route_arn.is_some() || event.identity_source.is_some() {
-        return Err(NotHttp { why: "it asks an authorizer" });
-    }
-    let path = event.raw_path.ok_or(NotHttp { why: "there is no `rawPath`" })?;
-    let context = event.request_context.ok_or(NotHttp { why: "there is no `requestContext`" })?;
-    let http = context.http.ok_or(NotHttp { why: "there is no `requestContext.http`" })?;
-    let method = http.method.as_ref().and_then(|method| Method::from_bytes(&method.0).ok());
-    let method = method.ok_or(NotHttp { why: "there is no method" })?;
-
-    let (path, bad_path) = path_of(path);
-    let query = event.raw_query_string.map(Raw::text).filter(|query| !query.is_empty());
-    let mut headers = event.headers.unwrap_or_default().0;
-    put_cookies(&mut headers, event.cookies.as_deref().unwrap_or_default());
-    let (body, bad_body) = body(event.body, event.is_base64_encoded.unwrap_or(false));
-    let domain = context.domain_name.map(Raw::text).unwrap_or_default();
-    let streams = domain == "localhost" || (domain.ends_with(".on.aws") && domain.contains(".lambda-url."));
-    let id = match context.request_id.map(Raw::text) {
-        Some(id) if !id.is_empty() => id,
-        _ => invocation.id,
-    };
+    let front = event.front()?;
+    let mut headers = fields(&mut event)?;
+    let query = query(front, &mut event);
+    let (body, bad_body) = body(event.body.take(), event.is_base64_encoded.unwrap_or(false));
+    let said = Said::of(front, event, &headers)?;
+    let (path, bad_path) = path_of(front, said.path, &said.stage);
+    one_cookie_field(&mut headers, &said.cookies);
+    let id = if said.id.is_empty() { invocation.id } else { said.id };
     let origin = Origin {
-        ip: http.source_ip.and_then(|ip| ip.text().parse().ok()).unwrap_or(UNKNOWN),
-        scheme: Scheme::Https,
-        host: host(&headers, &domain),
-        version: version(http.protocol.as_ref()),
+        ip: said.ip.unwrap_or(UNKNOWN),
+        scheme: said.scheme,
+        host: host(&headers, &said.domain),
+        version: said.version,
         seed: seed(&id),
         id,
         deadline: invocation.answer_by,
     };
-    let request = Request { method, path, query, headers, body, origin };
-    Ok(Incoming { request, refusal: bad_path.or(bad_body), streams })
+    let request = Request { method: said.method, path, query, headers, body, origin };
+    Ok(Incoming { request, refusal: bad_path.or(bad_body), front })
 }
 
 /// The address where the event names none that can be read: no allow list has it.
 const UNKNOWN: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
-fn path_of(raw: Raw<'_>) -> (String, Option<Refusal>) {
-    let path = raw.text();
+/// What the two families of events say in different places.
+struct Said<'a> {
+    method: Method,
+    path: Raw<'a>,
+    stage: String,
+    ip: Option<IpAddr>,
+    scheme: Scheme,
+    version: &'static str,
+    domain: String,
+    id: String,
+    cookies: Vec<Option<Raw<'a>>>,
+}
+
+impl<'a> Said<'a> {
+    fn of(front: Front, event: Event<'a>, headers: &HeaderMap) -> Result<Self, NotHttp> {
+        let lacks = |why| NotHttp { why };
+        let context = event.request_context.ok_or(lacks("there is no `requestContext`"))?;
+        let parsed = |ip: Raw<'_>| ip.text().parse().ok();
+        let (method, path, protocol, ip) = match front {
+            Front::FunctionUrl | Front::HttpApi => {
+                let path = event.raw_path.ok_or(lacks("there is no `rawPath`"))?;
+                let http = context.http.ok_or(lacks("there is no `requestContext.http`"))?;
+                (http.method, path, http.protocol, http.source_ip.and_then(parsed))
+            }
+            Front::HttpApiV1 | Front::RestApi => {
+                let path = event.path.ok_or(lacks("there is no `path`"))?;
+                let ip = context.identity.and_then(|identity| identity.source_ip);
+                (event.http_method, path, context.protocol, ip.and_then(parsed))
+            }
+            Front::LoadBalancer { .. } => {
+                let path = event.path.ok_or(lacks("there is no `path`"))?;
+                (event.http_method, path, None, last_hop(headers))
+            }
+        };
+        let method = method.and_then(|method| Method::from_bytes(&method.0).ok());
+        Ok(Self {
+            method: method.ok_or(lacks("there is no method"))?,
+            path,
+            stage: context.stage.map(Raw::text).unwrap_or_default(),
+            ip,
+            scheme: scheme(front, headers),
+            version: version(protocol.as_ref()),
+            domain: context.domain_name.map(Raw::text).unwrap_or_default(),
+            id: context.request_id.map(Raw::text).unwrap_or_default(),
+            cookies: event.cookies.unwrap_or_default(),
+        })
+    }
+}
+
+/// The event's fields. One whose name or value HTTP does not allow is left out: no client can send it. An API Gateway
+/// has every field in both of its maps, and only the one with lists has all values.
+fn fields(event: &mut Event<'_>) -> Result<HeaderMap, NotHttp> {
+    let single = event.headers.take().map(|single| single.0);
+    let pairs = match event.multi_value_headers.take().map(|listed| listed.0) {
+        Some(listed) if !listed.0.is_empty() => listed,
+        _ => single.unwrap_or(Pairs(Vec::new())),
+    };
+    let mut headers = HeaderMap::with_capacity(32);
+    for (name, value) in pairs.0 {
+        if let Some(value) = value
+            && let Ok(name) = HeaderName::from_bytes(&name.0)
+            && let Ok(value) = HeaderValue::from_bytes(&value.0)
+        {
+            headers.try_append(name, value).map_err(|_| NotHttp { why: "it has too many fields" })?;
+        }
+    }
+    Ok(headers)
+}
+
+/// The query. API Gateway's payload format 1.0 has it decoded, a load balancer as it was sent, both taken apart at `&`
+/// and `=`; a parameter without `=` cannot be told from one with an empty value there.
+fn query(front: Front, event: &mut Event<'_>) -> Option<String> {
+    if matches!(front, Front::FunctionUrl | Front::HttpApi) {
+        return event.raw_query_string.take().map(Raw::text).filter(|query| !query.is_empty());
+    }
+    let single = event.query_string_parameters.take().map(|single| single.0);
+    let pairs = match event.multi_value_query_string_parameters.take().map(|listed| listed.0) {
+        Some(listed) if !listed.0.is_empty() => listed,
+        _ => single.unwrap_or(Pairs(Vec::new())),
+    };
+    let decoded = !matches!(front, Front::LoadBalancer { .. });
+    let mut query = String::new();
+    for (name, value) in pairs.0 {
+        if !query.is_empty() {
+            query.push('&');
+        }
+        for (part, end) in [(Some(name), "="), (value, "")] {
+            match part {
+                Some(part) if decoded => query.extend(percent_encode(&part.0, QUERY)),
+                Some(part) => query.push_str(&part.text()),
+                None => {}
+            }
+            query.push_str(end);
+        }
+    }
+    (!query.is_empty()).then_some(query)
+}
+
+/// What RFC 3986 §2.3 calls unreserved stays.
+const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// What a path that was decoded cannot hold as it is.
+const PATH: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'?').add(b'#');
+
+fn path_of(front: Front, raw: Raw<'_>, stage: &str) -> (String, Option<Refusal>) {
+    let path = match front {
+        Front::HttpApi | Front::HttpApiV1 => percent_encode(without_stage(&raw.0, stage), PATH).to_string(),
+        Front::FunctionUrl | Front::RestApi | Front::LoadBalancer { .. } => raw.text(),
+    };
     if path.is_empty() {
         return ("/".to_owned(), None);
     }
     let refusal = (!path.starts_with('/') && path != "*")
         .then(|| Refusal::BadPath { path: path.clone(), why: "it does not start with `/`" });
     (path, refusal)
+}
+
+/// An HTTP API puts the stage before every path, custom domains included, unless it is `$default`.
+fn without_stage<'p>(path: &'p [u8], stage: &str) -> &'p [u8] {
+    if stage.is_empty() || stage == "$default" {
+        return path;
+    }
+    match path.strip_prefix(b"/").and_then(|path| path.strip_prefix(stage.as_bytes())) {
+        Some(rest) if rest.is_empty() || rest.starts_with(b"/") => rest,
+        _ => path,
+    }
 }
 
 fn body(body: Option<Raw<'_>>, encoded: bool) -> (Body, Option<Refusal>) {
@@ -116,9 +225,17 @@ fn body(body: Option<Raw<'_>>, encoded: bool) -> (Body, Option<Refusal>) {
     (if bytes.is_empty() { Body::Empty } else { Body::Full(Bytes::from(bytes)) }, None)
 }
 
-/// One `cookie` field of all cookies, as HTTP/1.1 sends them (RFC 6265 §5.4): the platform takes the field apart.
-fn put_cookies(headers: &mut HeaderMap, cookies: &[Option<Raw<'_>>]) {
-    let pairs: Vec<&[u8]> = cookies.iter().flatten().map(|cookie| &*cookie.0).filter(|pair| !pair.is_empty()).collect();
+/// One `cookie` field of all cookies, as HTTP/1.1 sends them (RFC 6265 §5.4): payload format 2.0 takes the field apart,
+/// and a client of HTTP/2 may send it in parts (RFC 9113 §8.2.3).
+fn one_cookie_field(headers: &mut HeaderMap, cookies: &[Option<Raw<'_>>]) {
+    if cookies.is_empty() && headers.get_all(COOKIE).iter().nth(1).is_none() {
+        return;
+    }
+    let listed = cookies.iter().flatten().map(|cookie| &*cookie.0);
+    let pairs: Vec<&[u8]> = match cookies.is_empty() {
+        true => headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect(),
+        false => listed.filter(|pair| !pair.is_empty()).collect(),
+    };
     if !pairs.is_empty()
         && let Ok(value) = HeaderValue::from_bytes(&pairs.join(&b"; "[..]))
     {
@@ -131,6 +248,26 @@ fn host(headers: &HeaderMap, domain: &str) -> String {
     match host {
         Some(host) if !host.is_empty() => host.to_ascii_lowercase(),
         _ => domain.to_ascii_lowercase(),
+    }
+}
+
+/// The address that the load balancer itself took the request from: it appends it to `X-Forwarded-For`, with its port
+/// where it is told to. What stands before it is the client's word.
+fn last_hop(headers: &HeaderMap) -> Option<IpAddr> {
+    let hops = headers.get_all("x-forwarded-for").iter().next_back()?.to_str().ok()?;
+    let last = hops.rsplit(',').next()?.trim();
+    let bare = last.strip_prefix('[').and_then(|last| last.strip_suffix(']')).unwrap_or(last);
+    bare.parse().ok().or_else(|| Some(last.parse::<SocketAddr>().ok()?.ip()))
+}
+
+/// API Gateway and function URLs speak TLS alone; a load balancer says which of its listeners it was, in a field that it
+/// overwrites.
+fn scheme(front: Front, headers: &HeaderMap) -> Scheme {
+    let balanced = matches!(front, Front::LoadBalancer { .. });
+    if balanced && headers.get("x-forwarded-proto").is_none_or(|scheme| scheme != "https") {
+        Scheme::Http
+    } else {
+        Scheme::Https
     }
 }
 
@@ -152,137 +289,6 @@ pub(crate) fn seed(id: &str) -> u64 {
     let hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     hash ^ (hash >> 31)
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Event<'a> {
-    #[serde(borrow)]
-    version: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    raw_path: Option<Raw<'a>>,
-    #[serde(borrow)]
-    raw_query_string: Option<Raw<'a>>,
-    #[serde(borrow)]
-    cookies: Option<Vec<Option<Raw<'a>>>>,
-    headers: Option<Headers>,
-    #[serde(borrow)]
-    request_context: Option<Context<'a>>,
-    #[serde(borrow)]
-    body: Option<Raw<'a>>,
-    is_base64_encoded: Option<bool>,
-    route_arn: Option<IgnoredAny>,
-    identity_source: Option<IgnoredAny>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Context<'a> {
-    #[serde(borrow)]
-    domain_name: Option<Raw<'a>>,
-    #[serde(borrow)]
-    request_id: Option<Raw<'a>>,
-    #[serde(borrow)]
-    http: Option<Http<'a>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Http<'a> {
-    #[serde(borrow)]
-    method: Option<Raw<'a>>,
-    #[serde(borrow)]
-    protocol: Option<Raw<'a>>,
-    #[serde(borrow)]
-    source_ip: Option<Raw<'a>>,
-}
-
-/// A JSON string as bytes, borrowed where nothing in it is escaped. Bytes rather than text, so that neither broken
-/// UTF-8 nor half a surrogate pair in what a client sent can cost the whole event.
-struct Raw<'a>(Cow<'a, [u8]>);
-
-impl Raw<'_> {
-    /// As text, percent-encoding whatever is not UTF-8: in a path or a query that is the same thing written otherwise.
-    fn text(self) -> String {
-        match String::from_utf8(self.0.into_owned()) {
-            Ok(text) => text,
-            Err(broken) => {
-                let mut text = String::with_capacity(broken.as_bytes().len() + 16);
-                for chunk in broken.as_bytes().utf8_chunks() {
-                    text.push_str(chunk.valid());
-                    for byte in chunk.invalid() {
-                        text.push_str(&format!("%{byte:02X}"));
-                    }
-                }
-                text
-            }
-        }
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Raw<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_bytes(RawVisitor)
-    }
-}
-
-struct RawVisitor;
-
-impl<'de> Visitor<'de> for RawVisitor {
-    type Value = Raw<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string")
-    }
-
-    fn visit_borrowed_bytes<E: Error>(self, bytes: &'de [u8]) -> Result<Self::Value, E> {
-        Ok(Raw(Cow::Borrowed(bytes)))
-    }
-
-    fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Self::Value, E> {
-        Ok(Raw(Cow::Owned(bytes.to_vec())))
-    }
-
-    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
-        self.visit_borrowed_bytes(text.as_bytes())
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-        self.visit_bytes(text.as_bytes())
-    }
-}
-
-/// The event's fields. One whose name or value HTTP does not allow is left out: no client can send it.
-#[derive(Default)]
-struct Headers(HeaderMap);
-
-impl<'de> Deserialize<'de> for Headers {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(HeadersVisitor)
-    }
-}
-
-struct HeadersVisitor;
-
-impl<'de> Visitor<'de> for HeadersVisitor {
-    type Value = Headers;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a map of header fields")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut headers = HeaderMap::with_capacity(32);
-        while let Some((name, value)) = map.next_entry::<Raw<'_>, Option<Raw<'_>>>()? {
-            if let Some(value) = value
-                && let Ok(name) = HeaderName::from_bytes(&name.0)
-                && let Ok(value) = HeaderValue::from_bytes(&value.0)
-            {
-                headers.try_append(name, value).map_err(|_| A::Error::custom("too many fields"))?;
-            }
-        }
-        Ok(Headers(headers))
-    }
 }
 
 #[cfg(test)]

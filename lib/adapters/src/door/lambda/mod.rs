@@ -1,10 +1,11 @@
-//! The Lambda door: a function URL's events in, the Runtime API's answers out.
+//! The Lambda door: the events of function URLs, API Gateway and load balancers in, the Runtime API's answers out.
 //!
 //! A loop of our own rather than `lambda_runtime` and `lambda_http`, which hold small streamed answers for 44 ms, write
 //! a failure into a streamed answer's content, panic on some raw queries, hosts and bodies, normalise paths, and
 //! decode content as text. Each of these has a test.
 
 use std::convert::Infallible;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use tollgate::exchange::Exchange;
@@ -28,6 +29,10 @@ pub struct LambdaSettings {
     pub api: String,
     /// How answers go back.
     pub mode: ResponseMode,
+    /// How many events are served at once, as `AWS_LAMBDA_MAX_CONCURRENCY` has it; 1 on classic Lambda.
+    pub concurrency: NonZeroUsize,
+    /// The path at which a load balancer asks whether the gateway serves.
+    pub health: String,
 }
 
 /// How answers go back: `TOLLGATE_RESPONSE_MODE`. An event does not tell, so the template says it beside `InvokeMode`.
@@ -40,19 +45,23 @@ pub enum ResponseMode {
     Stream,
 }
 
-/// Serves events, one at a time, until the Runtime API is gone.
+/// Serves events until the Runtime API is gone.
 ///
 /// # Errors
 /// Never comes back but with the fault that ended it.
 pub async fn run(gateway: Arc<Gateway>, settings: LambdaSettings, log: LogSink) -> Result<Infallible, RuntimeFault> {
-    run_with(|request| gateway.handle(request), &settings, &log).await
+    let handle = move |request| {
+        let gateway = Arc::clone(&gateway);
+        async move { gateway.handle(request).await }
+    };
+    run_with(handle, &settings, &log).await
 }
 
 /// Serves one event as a buffered invocation would be: the answer's JSON on one line, and its record. What the request
 /// left to do is done when this comes back.
 ///
 /// # Errors
-/// [`NotHttp`] where the event is no HTTP request of payload format 2.0.
+/// [`NotHttp`] where the event is no HTTP request of one of these.
 pub async fn invoke(gateway: &Gateway, event: &[u8]) -> Result<(String, Exchange), NotHttp> {
     invoke_with(|request| gateway.handle(request), event).await
 }

@@ -1,16 +1,22 @@
 //! The loop: `next`, serve, answer, what is left to do, `next`.
 //!
 //! The order is the point. Once `next` is asked for, the environment may be frozen at any instruction, so whatever a
-//! request left to do is done between its answer's acknowledgement and that. One request at a time.
+//! request left to do is done between its answer's acknowledgement and that.
+//!
+//! A lane is one such loop with a connection of its own. Classic Lambda has one; where the host asks for many requests at
+//! once (`AWS_LAMBDA_MAX_CONCURRENCY`, AWS's documentation of Lambda Managed Instances) there are as many lanes, which
+//! share the handler and nothing else.
 
 use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use tokio::task::yield_now;
+use tokio::sync::watch;
+use tokio::task::{JoinSet, yield_now};
 use tokio::time::Instant;
 use tollgate::clock::{Clock, SystemClock, Timestamp};
 use tollgate::exchange::{After, Body, Exchange, Request, Response, Served};
@@ -18,28 +24,75 @@ use tollgate::refusal::Refusal;
 
 use super::answer::{self, Ending, Source, Streamed};
 use super::api::{Api, Next, RuntimeFault};
-use super::event::{self, Incoming, Invocation, NotHttp};
+use super::event::{self, Front, Incoming, Invocation, NotHttp};
 use super::{LambdaSettings, ResponseMode};
 use crate::LogSink;
+use crate::door::health::{self, HEALTH_PATH};
 use crate::telemetry::complain;
 
-/// Runs the loop with any handler; [`super::run`] is this with a gateway.
+/// Serves events with any handler; [`super::run`] is this with a gateway.
 ///
 /// # Errors
 /// Never comes back but with the fault that ended it: the Runtime API is gone.
 pub async fn run_with<H, F>(handler: H, settings: &LambdaSettings, log: &LogSink) -> Result<Infallible, RuntimeFault>
 where
+    H: Fn(Request) -> F + Send + Sync + 'static,
+    F: Future<Output = Served> + Send,
+{
+    let stop = watch::Sender::new(false);
+    if settings.concurrency.get() == 1 {
+        return lane(&handler, &mut Api::new(&settings.api)?, settings, log, stop.subscribe()).await;
+    }
+    let (mut lanes, handler) = (JoinSet::new(), Arc::new(handler));
+    let start = |lanes: &mut JoinSet<_>| -> Result<(), RuntimeFault> {
+        let (mut api, stopped) = (Api::new(&settings.api)?, stop.subscribe());
+        let (handler, settings, log) = (Arc::clone(&handler), settings.clone(), Arc::clone(log));
+        lanes.spawn(async move { lane(&*handler, &mut api, &settings, &log, stopped).await });
+        Ok(())
+    };
+    for _ in 0..settings.concurrency.get() {
+        start(&mut lanes)?;
+    }
+    let fault = loop {
+        match lanes.join_next().await {
+            Some(Ok(Err(fault))) => break fault,
+            Some(Ok(Ok(never))) => match never {},
+            Some(Err(_)) => {
+                complain("a lane panicked and was replaced");
+                start(&mut lanes)?;
+            }
+            None => break RuntimeFault::Stopped,
+        }
+    };
+    // The first lane that finds the Runtime API gone stops the others, each once what it is serving is answered.
+    stop.send_replace(true);
+    while lanes.join_next().await.is_some() {}
+    Err(fault)
+}
+
+/// One loop.
+async fn lane<H, F>(
+    handler: &H,
+    api: &mut Api,
+    settings: &LambdaSettings,
+    log: &LogSink,
+    mut stop: watch::Receiver<bool>,
+) -> Result<Infallible, RuntimeFault>
+where
     H: Fn(Request) -> F,
     F: Future<Output = Served>,
 {
-    let mut api = Api::new(&settings.api)?;
     loop {
-        let next = api.next().await?;
+        let next = tokio::select! {
+            biased;
+            next = api.next() => next?,
+            _ = stop.wait_for(|stop| *stop) => return Err(RuntimeFault::Stopped),
+        };
         // Sockets that an upstream closed while the environment was frozen are still in the pool. Yielding lets the
         // runtime see their end first: once for its poll of the sockets, once for the tasks which that wakes.
         yield_now().await;
         yield_now().await;
-        if let Some(exchange) = invocation(&handler, &mut api, &next, settings.mode).await {
+        if let Some(exchange) = invocation(handler, api, &next, settings).await {
             log(&exchange);
         }
     }
@@ -67,13 +120,14 @@ where
 {
     let id = format!("{:032x}", event::seed(&SystemClock.now().nanos().to_string()));
     let incoming = event::read(event, Invocation { id, answer_by: None })?;
-    let Served { response, mut exchange, after } = serve(&handler, incoming).await;
-    let json = buffered(response, &mut exchange, None).await;
+    let front = incoming.front;
+    let Served { response, mut exchange, after } = serve(&handler, incoming, HEALTH_PATH).await;
+    let json = buffered(front, response, &mut exchange, None).await;
     finish(after, None).await;
     Ok((json, exchange))
 }
 
-async fn invocation<H, F>(handler: &H, api: &mut Api, next: &Next, mode: ResponseMode) -> Option<Exchange>
+async fn invocation<H, F>(handler: &H, api: &mut Api, next: &Next, settings: &LambdaSettings) -> Option<Exchange>
 where
     H: Fn(Request) -> F,
     F: Future<Output = Served>,
@@ -87,12 +141,13 @@ where
             return None;
         }
     };
-    let streams = incoming.streams && mode == ResponseMode::Stream;
-    let Served { response, mut exchange, after } = serve(handler, incoming).await;
+    let front = incoming.front;
+    let streams = front == Front::FunctionUrl && settings.mode == ResponseMode::Stream;
+    let Served { response, mut exchange, after } = serve(handler, incoming, &settings.health).await;
     if streams {
         stream(api, next, response, &mut exchange, time).await;
     } else {
-        let json = buffered(response, &mut exchange, time.answer_by).await;
+        let json = buffered(front, response, &mut exchange, time.answer_by).await;
         taken(api.answer(next, json).await);
     }
     finish(after, time.end_by).await;
@@ -100,14 +155,17 @@ where
 }
 
 /// Serves what was read. A panic is this request's 500 and no more.
-async fn serve<H, F>(handler: &H, incoming: Incoming) -> Served
+async fn serve<H, F>(handler: &H, incoming: Incoming, health: &str) -> Served
 where
     H: Fn(Request) -> F,
     F: Future<Output = Served>,
 {
-    let Incoming { request, refusal, .. } = incoming;
+    let Incoming { request, refusal, front } = incoming;
     if let Some(refusal) = refusal {
         return refused(&request, &refusal);
+    }
+    if matches!(front, Front::LoadBalancer { .. }) && request.path == health {
+        return health::serving(&request);
     }
     // The request goes down with a handler that panics; this is what its record needs.
     let head = Request {
@@ -143,8 +201,8 @@ fn instead(refusal: &Refusal, exchange: &mut Exchange, of: &HeaderMap) -> Respon
     response
 }
 
-async fn buffered(response: Response, exchange: &mut Exchange, answer_by: Option<Instant>) -> String {
-    let source = Source { upstream: exchange.upstream.clone().unwrap_or_default(), answer_by };
+async fn buffered(front: Front, response: Response, exchange: &mut Exchange, answer_by: Option<Instant>) -> String {
+    let source = Source { front, upstream: exchange.upstream.clone().unwrap_or_default(), answer_by };
     let Response { status, headers, body } = response;
     let refusal = match unpanicked(answer::buffered(status, &headers, body, &source)).await {
         Ok(Ok(json)) => return json,
@@ -153,11 +211,15 @@ async fn buffered(response: Response, exchange: &mut Exchange, answer_by: Option
     };
     let Response { status, headers, body } = instead(&refusal, exchange, &headers);
     // A refusal's own content is in memory and small.
-    answer::buffered(status, &headers, body, &Source::default()).await.unwrap_or_default()
+    answer::buffered(status, &headers, body, &Source { front, ..Source::default() }).await.unwrap_or_default()
 }
 
 async fn stream(api: &mut Api, next: &Next, response: Response, exchange: &mut Exchange, time: Time) {
-    let source = Source { upstream: exchange.upstream.clone().unwrap_or_default(), answer_by: time.answer_by };
+    let source = Source {
+        front: Front::FunctionUrl,
+        upstream: exchange.upstream.clone().unwrap_or_default(),
+        answer_by: time.answer_by,
+    };
     let (streamed, ending) = Streamed::new(response, time.answer_by);
     taken(api.stream(next, streamed).await);
     // The acknowledgement may come before the end of the content: some emulators give it at once.

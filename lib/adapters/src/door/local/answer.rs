@@ -26,6 +26,7 @@ use super::LocalSettings;
 use super::gate::{Busy, Load};
 use super::ids::Ids;
 use super::request::translate;
+use super::streams::Offer;
 use crate::LogSink;
 
 /// How long work after an answer may take.
@@ -75,8 +76,8 @@ where
         &self,
         request: http::Request<Incoming>,
         peer: Peer,
+        busy: Busy,
     ) -> Result<http::Response<Tail>, Infallible> {
-        let busy = peer.load.enter();
         let (parts, incoming) = request.into_parts();
         let (id, seed) = self.ids.make();
         let sketch = Sketch {
@@ -109,7 +110,8 @@ where
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let record = Box::new(Record { exchange, after, keeper: Arc::clone(&self.keeper) });
-        let mut answer = http::Response::new(Tail { body: response.body, record: Some(record), _busy: busy });
+        let offer = Offer::of_this_stream();
+        let mut answer = http::Response::new(Tail { body: response.body, record: Some(record), offer, _busy: busy });
         *answer.status_mut() = response.status;
         *answer.headers_mut() = headers;
         answer
@@ -222,6 +224,7 @@ pub(super) struct Tail {
     body: Body,
     /// In a box, since hyper moves a body several times on its way out.
     record: Option<Box<Record>>,
+    offer: Offer,
     _busy: Busy,
 }
 
@@ -238,7 +241,7 @@ impl http_body::Body for Tail {
     type Error = BodyFault;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
-        match &mut self.body {
+        let polled = match &mut self.body {
             Body::Empty => Poll::Ready(None),
             Body::Full(bytes) => {
                 let bytes = std::mem::take(bytes);
@@ -252,7 +255,9 @@ impl http_body::Body for Tail {
                     Poll::Ready(Some(Err(BodyFault::Broken(message(panic).into()))))
                 }
             },
-        }
+        };
+        self.offer.note(polled.is_ready());
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

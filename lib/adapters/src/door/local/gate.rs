@@ -5,9 +5,9 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::task::{Context, Poll, ready};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
@@ -44,7 +44,11 @@ pub(super) async fn sniff(socket: &mut TcpStream) -> io::Result<(Vec<u8>, bool)>
 
 /// How many requests of one connection are being answered.
 #[derive(Debug, Default)]
-pub(super) struct Load(AtomicU32);
+pub(super) struct Load {
+    count: AtomicU32,
+    /// Who looks at the connection: to be woken when nothing is being answered any more, since its patience begins then.
+    watcher: Mutex<Option<Waker>>,
+}
 
 /// One of the requests counted by a [`Load`], until it is dropped.
 #[derive(Debug)]
@@ -52,18 +56,28 @@ pub(super) struct Busy(Arc<Load>);
 
 impl Load {
     pub(super) fn enter(self: &Arc<Self>) -> Busy {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.count.fetch_add(1, Ordering::Relaxed);
         Busy(Arc::clone(self))
     }
 
-    fn any(&self) -> bool {
-        self.0.load(Ordering::Relaxed) > 0
+    /// Whether there is any; `cx` is woken when there is none.
+    fn any(&self, cx: &Context<'_>) -> bool {
+        let mut watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
+        let any = self.count.load(Ordering::Relaxed) > 0;
+        *watcher = any.then(|| cx.waker().clone());
+        any
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
+        let watcher = {
+            let mut watcher = self.0.watcher.lock().unwrap_or_else(PoisonError::into_inner);
+            if self.0.count.fetch_sub(1, Ordering::Relaxed) == 1 { watcher.take() } else { None }
+        };
+        if let Some(watcher) = watcher {
+            watcher.wake();
+        }
     }
 }
 
@@ -77,7 +91,10 @@ pub(super) struct Gate {
     load: Arc<Load>,
     header_timeout: Duration,
     keep_alive: Duration,
+    half_closed: Duration,
     stall: Duration,
+    /// Whether the client has ended its half. It may have gone, or still read.
+    ended: bool,
     /// Since when the client is waited for; `None` while a request of its is under way.
     waiting: Option<Instant>,
     bell: Option<Pin<Box<Sleep>>>,
@@ -96,6 +113,8 @@ impl Gate {
             load,
             header_timeout: settings.header_timeout,
             keep_alive: settings.keep_alive,
+            half_closed: settings.half_closed,
+            ended: false,
             stall: settings.body_stall,
             waiting: None,
             bell: None,
@@ -104,15 +123,21 @@ impl Gate {
         }
     }
 
-    /// Nothing has come: pending, or the end of the connection where the client is out of time.
+    /// Nothing has come: pending, or the end of the connection where the client is out of time, or has ended it and
+    /// waits for no answer.
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let within_head = self.strict.as_ref().is_some_and(Strict::within_head);
         let within_body = self.strict.as_ref().is_some_and(|strict| !strict.between() && !within_head);
-        if within_body || self.load.any() {
-            self.waiting = None;
-            return Poll::Pending;
-        }
-        let patience = if within_head { self.header_timeout } else { self.keep_alive };
+        let patience = match (self.ended, self.load.any(cx)) {
+            (true, true) if !within_body => self.half_closed,
+            (true, _) => return Poll::Ready(Ok(())),
+            (false, busy) if busy || within_body => {
+                self.waiting = None;
+                return Poll::Pending;
+            }
+            (false, _) if within_head => self.header_timeout,
+            (false, _) => self.keep_alive,
+        };
         let until = *self.waiting.get_or_insert_with(Instant::now) + patience;
         let bell = self.bell.get_or_insert_with(|| Box::pin(sleep_until(until)));
         if bell.deadline() > until {
@@ -169,6 +194,13 @@ impl AsyncRead for Gate {
             match Pin::new(&mut this.socket).poll_read(cx, buf) {
                 Poll::Ready(read) => read?,
                 Poll::Pending => return this.wait(cx),
+            }
+            // Over HTTP/2 the end of the connection is the end of every stream.
+            if buf.filled().len() == before && this.strict.is_some() {
+                if !this.ended {
+                    (this.ended, this.waiting) = (true, None);
+                }
+                return this.wait(cx);
             }
         }
         if buf.filled().len() > before && !this.refused {

@@ -46,6 +46,22 @@ fn stream(body: Body) -> BodyStream {
 const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test]
+async fn a_watched_stream_passes_whole_and_tells_once_it_passed_the_limit() {
+    let (feed, body) = fed();
+    let (body, watch) = watched(body, 5);
+    let (mut body, watch) = (stream(body), watch.expect("its length is not known"));
+    for (data, passed) in [("12345", None), ("6", Some(5)), ("7", Some(5))] {
+        feed.data(data);
+        let frame = body.frame().await.expect("a frame").expect("no fault");
+        assert_eq!(frame.into_data().expect("data"), data);
+        assert_eq!(watch.passed(), passed, "{data}");
+    }
+    feed.trailers();
+    assert!(body.frame().await.expect("a frame").expect("no fault").is_trailers());
+    assert!(watched(Body::Full(Bytes::from_static(b"123456")), 5).1.is_none(), "that was judged before");
+}
+
+#[tokio::test]
 async fn a_stream_that_passes_the_limit_ends_with_a_fault_and_nothing_more() {
     let (feed, body) = fed();
     let mut body = stream(limited(body, 5));

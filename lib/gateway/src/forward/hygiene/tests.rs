@@ -218,7 +218,109 @@ fn some_fields() -> impl Strategy<Value = HeaderMap> {
     })
 }
 
+/// A name that no client's field may have on its way to an upstream, or one that it may, with some of its hyphens made
+/// underscores.
+fn name_that(may_pass: bool) -> impl Strategy<Value = String> {
+    let names = if may_pass {
+        vec![
+            "accept",
+            "authorization",
+            "cookie",
+            "x-a",
+            "x-api-key",
+            "trailer",
+            "x-forward",
+            "forwarded-by",
+            "x-realip",
+        ]
+    } else {
+        vec![
+            "connection",
+            "content-length",
+            "expect",
+            "forwarded",
+            "host",
+            "http2-settings",
+            "keep-alive",
+            "proxy-authorization",
+            "proxy-connection",
+            "te",
+            "transfer-encoding",
+            "upgrade",
+            "x-forwarded-for",
+            "x-forwarded-host",
+            "x-forwarded-port",
+            "x-forwarded-prefix",
+            "x-forwarded-proto",
+            "x-forwarded-client-cert",
+            "x-http-method-override",
+            "x-original-url",
+            "x-real-ip",
+            "x-request-deadline-ms",
+            "x-request-id",
+            "x-rewrite-url",
+        ]
+    };
+    (prop::sample::select(names), any::<u8>()).prop_map(|(name, which)| {
+        let mut hyphen = 0;
+        name.chars()
+            .map(|letter| {
+                hyphen += u32::from(letter == '-');
+                if letter == '-' && which >> hyphen & 1 == 1 { '_' } else { letter }
+            })
+            .collect()
+    })
+}
+
+/// Fields that may pass, fields that may not, and which of the first `Connection` names, in whichever case.
+fn fields_of_a_client() -> impl Strategy<Value = (HeaderMap, Vec<String>)> {
+    let field = prop_oneof![
+        (name_that(true), "[a-z]{0,4}").prop_map(|(name, value)| (name, value)),
+        (name_that(false), "forged[a-z]{0,4}").prop_map(|(name, value)| (name, value)),
+    ];
+    let named = prop::collection::vec(name_that(true), 0..3);
+    (prop::collection::vec(field, 0..16), named, any::<bool>()).prop_map(|(fields, named, loud)| {
+        let mut headers = HeaderMap::new();
+        for (name, value) in &fields {
+            headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
+        }
+        for name in &named {
+            let option = if loud { name.to_ascii_uppercase() } else { name.clone() };
+            headers.append(CONNECTION, HeaderValue::from_str(&format!("close ,{option}")).unwrap());
+        }
+        (headers, named)
+    })
+}
+
 proptest! {
+    #[test]
+    fn what_only_a_gateway_may_say_is_said_once_and_by_it_alone((client, _) in fields_of_a_client()) {
+        let mut headers = client;
+        outbound(&mut headers, &origin(), None);
+        let forged = headers.iter().find(|(_, value)| value.as_bytes().starts_with(b"forged"));
+        prop_assert!(forged.is_none(), "{:?}", forged);
+        for (name, value) in sent(&[], &origin()) {
+            let name = name.unwrap();
+            prop_assert_eq!(headers.get_all(&name).iter().collect::<Vec<_>>(), vec![&value], "{}", name);
+        }
+    }
+
+    #[test]
+    fn every_other_field_passes_with_its_values_in_their_order_unless_connection_names_it(
+        (client, named) in fields_of_a_client(),
+    ) {
+        let mut headers = client.clone();
+        outbound(&mut headers, &origin(), None);
+        for (name, value) in &client {
+            let passes = !value.as_bytes().starts_with(b"forged") && name != CONNECTION && !named.iter().any(|one| name == one.as_str());
+            if passes {
+                prop_assert!(headers.get_all(name).iter().eq(client.get_all(name)), "{}", name);
+            } else if !matches!(name.as_str(), "forwarded" | "x-request-id") && !name.as_str().starts_with("x-forwarded-") {
+                prop_assert!(!headers.contains_key(name), "{}", name);
+            }
+        }
+    }
+
     #[test]
     fn a_second_cleaning_changes_nothing_but_via(headers in some_fields()) {
         let mut once = headers;

@@ -7,6 +7,10 @@ use serde_json::Value;
 
 use super::*;
 
+mod doors;
+
+const LIMIT: usize = Front::FunctionUrl.limit();
+
 /// A body that gives these frames and then ends.
 struct Frames(VecDeque<Result<Frame<Bytes>, BodyFault>>);
 
@@ -44,7 +48,7 @@ async fn answer(response: Response) -> Value {
 }
 
 async fn refusal(response: Response) -> Refusal {
-    let source = Source { upstream: "orders".into(), answer_by: None };
+    let source = Source { upstream: "orders".into(), ..Source::default() };
     buffered(response, &source).await.unwrap_err()
 }
 
@@ -189,7 +193,7 @@ impl http_body::Body for Never {
 #[tokio::test(start_paused = true)]
 async fn content_that_never_ends_is_given_up_at_the_deadline() {
     let answer_by = Some(Instant::now() + std::time::Duration::from_secs(3));
-    let source = Source { upstream: "orders".into(), answer_by };
+    let source = Source { upstream: "orders".into(), answer_by, ..Source::default() };
     let refused = buffered(response(&[], Body::stream(Never)), &source).await.unwrap_err();
     assert_eq!(refused.code(), "deadline_passed");
 

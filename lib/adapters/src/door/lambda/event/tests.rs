@@ -4,6 +4,8 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod doors;
+
 fn event() -> Value {
     json!({
         "version": "2.0", "rawPath": "/", "rawQueryString": "",
@@ -43,7 +45,7 @@ fn what_the_platform_says_becomes_the_origin() {
     assert_eq!(host, "abc.lambda-url.eu-west-1.on.aws");
     assert_eq!((version, id.as_str(), deadline), ("1.1", "r-1", None));
     assert_eq!(lot, seed("r-1"));
-    assert!(incoming.streams && incoming.refusal.is_none());
+    assert!(incoming.front == Front::FunctionUrl && incoming.refusal.is_none());
 }
 
 #[test]
@@ -185,7 +187,7 @@ fn more_fields_than_a_map_can_hold_do_not_end_the_process() {
         event["headers"] =
             (0..40_000).map(|n| (format!("x-{n}"), Value::from("1"))).collect::<serde_json::Map<_, _>>().into();
     });
-    assert_eq!(outcome.unwrap_err().why, "a field is not as it should be");
+    assert_eq!(outcome.unwrap_err().why, "it has too many fields");
 }
 
 #[test]
@@ -239,8 +241,8 @@ fn what_is_missing_or_null_has_a_value_that_is_safe() {
         "isBase64Encoded":null,"requestContext":{"domainName":null,"requestId":null,
         "http":{"method":"DELETE","protocol":null,"sourceIp":null}}}"#;
     for event in [bare, nulls] {
-        let Incoming { request, refusal, streams } = read_text(event).unwrap();
-        assert!(refusal.is_none() && !streams);
+        let Incoming { request, refusal, front } = read_text(event).unwrap();
+        assert_eq!((refusal.is_none(), front), (true, Front::HttpApi));
         assert_eq!((request.method, request.path.as_str(), request.query), (Method::DELETE, "/x", None));
         assert!(request.headers.is_empty() && request.body.known_len() == Some(0));
         assert_eq!(request.origin.ip, UNKNOWN);
@@ -266,8 +268,8 @@ fn the_protocol_is_written_as_via_writes_it() {
 }
 
 #[test]
-fn only_a_function_url_and_an_emulator_take_a_streamed_answer() {
-    for (domain, streams) in [
+fn a_function_url_and_an_emulator_are_told_by_their_domain() {
+    for (domain, is) in [
         ("abc.lambda-url.eu-west-1.on.aws", true),
         ("localhost", true),
         ("abc.execute-api.eu-west-1.amazonaws.com", false),
@@ -276,7 +278,7 @@ fn only_a_function_url_and_an_emulator_take_a_streamed_answer() {
         ("x.on.aws", false),
     ] {
         let incoming = with(|event| event["requestContext"]["domainName"] = domain.into()).unwrap();
-        assert_eq!(incoming.streams, streams, "{domain}");
+        assert_eq!(incoming.front == Front::FunctionUrl, is, "{domain}");
     }
 }
 
@@ -289,11 +291,10 @@ fn what_is_no_http_request_is_told_by_its_shape() {
         ("null", "a field is not as it should be"),
         ("[]", "a field is not as it should be"),
         ("42", "a field is not as it should be"),
-        ("{}", "`version` is not 2.0"),
-        (r#"{"version":"1.0","path":"/","httpMethod":"GET"}"#, "`version` is not 2.0"),
-        (r#"{"Records":[{"eventSource":"aws:sqs","body":"x"}]}"#, "`version` is not 2.0"),
+        ("{}", "there is no `requestContext`"),
+        (r#"{"version":"1.0","path":"/","httpMethod":"GET"}"#, "there is no `requestContext`"),
         (r#"{"version":2.0,"rawPath":"/"}"#, "a field is not as it should be"),
-        (r#"{"version":"2.0"}"#, "there is no `rawPath`"),
+        (r#"{"version":"2.0","requestContext":{}}"#, "there is no `rawPath`"),
         (r#"{"version":"2.0","rawPath":"/"}"#, "there is no `requestContext`"),
         (r#"{"version":"2.0","rawPath":"/","requestContext":{}}"#, "there is no `requestContext.http`"),
         (r#"{"version":"2.0","rawPath":"/","requestContext":{"http":{}}}"#, "there is no method"),
@@ -303,6 +304,67 @@ fn what_is_no_http_request_is_told_by_its_shape() {
             "a field is not as it should be",
         ),
         (r#"{"version":"2.0","rawPath":"/","rawPath":"/","requestContext":{}}"#, "a field is not as it should be"),
+    ] {
+        assert_eq!(read_text(event).map(|_| ()).unwrap_err().why, why, "{event}");
+    }
+}
+
+#[test]
+fn what_other_services_send_is_named() {
+    for (event, why) in [
+        (
+            r#"{"Records":[{"eventSource":"aws:sqs","messageId":"1","body":"x"}]}"#,
+            "it has `Records`, as those of queues, buckets and streams have",
+        ),
+        (
+            r#"{"Records":[{"eventSource":"aws:s3","s3":{"bucket":{"name":"b"}}}]}"#,
+            "it has `Records`, as those of queues, buckets and streams have",
+        ),
+        (
+            r#"{"version":"0","id":"1","detail-type":"Scheduled Event","source":"aws.events","detail":{}}"#,
+            "it is of an event bus or a schedule",
+        ),
+        (
+            r#"{"raw_path":"/","method":"GET","headers":{},"body":null,"is_base64_encoded":false}"#,
+            "it is of VPC Lattice",
+        ),
+        (
+            r#"{"version":"2.0","path":"/","method":"GET","headers":{"host":["a"]},
+                "requestContext":{"serviceNetworkArn":"arn","serviceArn":"arn","region":"eu-west-1"}}"#,
+            "a field is not as it should be",
+        ),
+        (
+            r#"{"version":"2.0","path":"/","method":"GET","requestContext":{"serviceNetworkArn":"arn"}}"#,
+            "it is of VPC Lattice",
+        ),
+        (
+            r#"{"headers":{"Host":"a"},"multiValueHeaders":{"Host":["a"]},"isBase64Encoded":false,
+                "requestContext":{"routeKey":"$connect","eventType":"CONNECT","connectionId":"c","stage":"prod"}}"#,
+            "it is of a WebSocket API",
+        ),
+        (
+            r#"{"type":"TOKEN","methodArn":"arn:aws:execute-api:eu-west-1:1:a/prod/GET/","authorizationToken":"x"}"#,
+            "it asks an authorizer",
+        ),
+        (
+            r#"{"type":"REQUEST","methodArn":"arn","resource":"/","path":"/","httpMethod":"GET","requestContext":{}}"#,
+            "it asks an authorizer",
+        ),
+        (
+            r#"{"version":"3.0","requestContext":{"http":{"method":"GET"}},"rawPath":"/"}"#,
+            "its `version` is neither 1.0 nor 2.0",
+        ),
+        (
+            r#"{"version":"2.0","rawPath":"/","requestContext":{"elb":{"targetGroupArn":"arn"},"http":{"method":"GET"}}}"#,
+            "it has both a `version` and a `requestContext.elb`",
+        ),
+        (
+            r#"{"httpMethod":"GET","path":"/","requestContext":{}}"#,
+            "it has neither `version` nor `resource` nor `requestContext.elb`",
+        ),
+        (r#"{"resource":"/","path":"/","requestContext":{}}"#, "there is no method"),
+        (r#"{"resource":"/","httpMethod":"GET","requestContext":{}}"#, "there is no `path`"),
+        (r#"{"httpMethod":"GET","requestContext":{"elb":{}}}"#, "there is no `path`"),
     ] {
         assert_eq!(read_text(event).map(|_| ()).unwrap_err().why, why, "{event}");
     }
