@@ -21,7 +21,7 @@ pub(crate) enum Subject {
 const BOTH: [Subject; 2] = [Subject::Loop, Subject::Gateway];
 
 /// A config that sends everything on.
-const CONFIG: &str = r#"
+pub(crate) const CONFIG: &str = r#"
 version: 1
 name: it
 expose_env: {UPSTREAM: null}

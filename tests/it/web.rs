@@ -5,20 +5,10 @@ use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
 
+use crate::process::CONFIG;
 use crate::program::{Upstream, gateway};
 use crate::runtime_api::{Journal, soon};
 use crate::wire::Raw;
-
-const CONFIG: &str = r#"
-version: 1
-name: it
-expose_env: {UPSTREAM: null}
-upstreams: {upstream: {targets: "${env.UPSTREAM}"}}
-defaults: {auth: none}
-routes:
-  - {name: hello, match: {path: "/hello/{name}"}, to: {respond: {body: {hello: "${params.name}"}}}}
-  - {name: all, match: {path: /**}, to: upstream}
-"#;
 
 struct Server {
     child: Child,

@@ -8,6 +8,7 @@ use tollgate::exchange::Exchange;
 
 pub mod door;
 pub mod files;
+mod pieces;
 pub mod settings;
 pub mod table;
 pub mod telemetry;

@@ -200,12 +200,8 @@ async fn connection<H>(
     let peer = Peer { ip: canonical(address.ip()), local, load };
     let (max_head, max_list) = (settings.max_head.max(8192), u32::try_from(settings.max_head).unwrap_or(u32::MAX));
     let stall = settings.body_stall;
-    let service = service_fn(move |request| {
-        let (door, peer) = (Arc::clone(&door), peer.clone());
-        // Counted before anything is polled: hyper may read on in between.
-        let busy = peer.load.enter();
-        async move { door.answer(request, peer, busy).await }
-    });
+    // Counted before anything is polled: hyper may read on in between.
+    let service = service_fn(move |request| door.answer(request, &peer, peer.load.enter()));
     if h2 {
         let served = http2::Builder::new(Streams { stall })
             .max_header_list_size(max_list)

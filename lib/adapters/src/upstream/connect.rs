@@ -18,6 +18,7 @@ use tollgate::forward::{Protocol, Target, UpstreamFault};
 
 use super::fault::{chain, unreachable};
 use super::tls::Trust;
+use crate::pieces;
 
 /// Dials one target, whatever authority a request carries.
 pub(super) struct Connector {
@@ -119,6 +120,7 @@ impl Meter {
 pub(super) struct Wire {
     stream: Stream,
     meter: Arc<Meter>,
+    copy: Vec<u8>,
 }
 
 enum Stream {
@@ -128,7 +130,7 @@ enum Stream {
 
 impl Wire {
     fn new(stream: Stream) -> Self {
-        Self { stream, meter: Arc::default() }
+        Self { stream, meter: Arc::default(), copy: Vec::new() }
     }
 
     pub(super) fn meter(&self) -> Arc<Meter> {
@@ -162,8 +164,9 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.stream {
-            Stream::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
+        let this = &mut *self;
+        match &mut this.stream {
+            Stream::Plain(tcp) => pieces::poll_write(tcp, cx, bufs, &mut this.copy),
             Stream::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, bufs),
         }
     }

@@ -71,13 +71,14 @@ where
         &self.settings
     }
 
-    /// Answers one request. A panic in it is its own 500.
-    pub(super) async fn answer(
-        &self,
+    /// Answers one request. A panic in it is its own 500. What can be done at once is done before the future is made:
+    /// hyper moves that, and it moves quicker small.
+    pub(super) fn answer(
+        self: &Arc<Self>,
         request: http::Request<Incoming>,
-        peer: Peer,
+        peer: &Peer,
         busy: Busy,
-    ) -> Result<http::Response<Tail>, Infallible> {
+    ) -> impl Future<Output = Result<http::Response<Tail>, Infallible>> + use<H> {
         let (parts, incoming) = request.into_parts();
         let (id, seed) = self.ids.make();
         let sketch = Sketch {
@@ -88,15 +89,22 @@ where
             id: id.clone(),
             ip: peer.ip,
         };
-        let (served, close) = match translate(parts, incoming, (id, seed), (peer.ip, peer.local), &self.settings) {
-            Ok(request) => match guarded(|| (self.handle)(request)).await {
-                Ok(served) => (served, false),
-                Err(detail) => (sketch.refused(&Refusal::Internal { detail }), false),
-            },
-            Err(refusal) => (sketch.refused(&refusal), true),
-        };
-        let head = sketch.method == Method::HEAD;
-        Ok(self.hand_over(served, head, close && sketch.version != Version::HTTP_2, busy))
+        let asked = translate(parts, incoming, (id, seed), (peer.ip, peer.local), &self.settings);
+        let running = asked.map(|request| begun(|| (self.handle)(request)));
+        let door = Arc::clone(self);
+        async move {
+            let head = sketch.method == Method::HEAD;
+            Ok(match running {
+                Ok(running) => match guarded(running).await {
+                    Ok(served) => door.hand_over(served, head, false, busy),
+                    Err(detail) => door.hand_over(sketch.refused(&Refusal::Internal { detail }), head, false, busy),
+                },
+                Err(refusal) => {
+                    let close = sketch.version != Version::HTTP_2;
+                    door.hand_over(sketch.refused(&refusal), head, close, busy)
+                }
+            })
+        }
     }
 
     fn hand_over(&self, served: Served, head: bool, close: bool, busy: Busy) -> http::Response<Tail> {
@@ -110,7 +118,7 @@ where
         if close {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        let record = Record { exchange, after, keeper: Arc::clone(&self.keeper) };
+        let record = Box::new(Record { exchange, after, keeper: Arc::clone(&self.keeper) });
         let offer = Offer::of_this_stream();
         let mut answer = http::Response::new(Tail { body: response.body, record: Some(record), offer, _busy: busy });
         *answer.status_mut() = response.status;
@@ -150,9 +158,14 @@ impl Sketch {
     }
 }
 
-/// Runs what `begin` begins; a panic, also one in `begin`, comes back as its message.
-async fn guarded<T>(begin: impl FnOnce() -> BoxFuture<'static, T>) -> Result<T, String> {
-    let mut running = catch_unwind(AssertUnwindSafe(begin)).map_err(message)?;
+/// What `begin` begins, or the message of its panic.
+fn begun<T>(begin: impl FnOnce() -> BoxFuture<'static, T>) -> Result<BoxFuture<'static, T>, String> {
+    catch_unwind(AssertUnwindSafe(begin)).map_err(message)
+}
+
+/// Runs what was begun; a panic comes back as its message.
+async fn guarded<T>(running: Result<BoxFuture<'static, T>, String>) -> Result<T, String> {
+    let mut running = running?;
     std::future::poll_fn(move |cx| match catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(cx))) {
         Ok(polled) => polled.map(Ok),
         Err(panic) => Poll::Ready(Err(message(panic))),
@@ -214,7 +227,7 @@ impl Record {
         keeper.spawn(async move {
             let until = Instant::now() + AFTER;
             // The record is written even if the work panics.
-            let _ = guarded(move || Box::pin(after.run(Some(until)))).await;
+            let _ = guarded(begun(move || Box::pin(after.run(Some(until))))).await;
             writer.write(&exchange);
         });
     }
@@ -223,7 +236,8 @@ impl Record {
 /// An answer's body. When it is dropped, sent or not, the request is over: its record is written.
 pub(super) struct Tail {
     body: Body,
-    record: Option<Record>,
+    /// In a box, since hyper moves a body several times on its way out.
+    record: Option<Box<Record>>,
     offer: Offer,
     _busy: Busy,
 }

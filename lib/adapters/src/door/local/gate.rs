@@ -16,6 +16,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::LocalSettings;
 use super::strict::Strict;
+use crate::pieces;
 
 /// The start of every HTTP/2 connection (RFC 9113 §3.4) that no HTTP/1 request begins with.
 const PREFACE: &[u8] = b"PRI ";
@@ -98,6 +99,7 @@ pub(super) struct Gate {
     waiting: Option<Instant>,
     bell: Option<Pin<Box<Sleep>>>,
     writing: Option<Pin<Box<Sleep>>>,
+    copy: Vec<u8>,
 }
 
 impl Gate {
@@ -117,6 +119,7 @@ impl Gate {
             waiting: None,
             bell: None,
             writing: None,
+            copy: Vec::new(),
         }
     }
 
@@ -235,7 +238,8 @@ impl AsyncWrite for Gate {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.socket).poll_write_vectored(cx, bufs);
+        let this = &mut *self;
+        let written = pieces::poll_write(&mut this.socket, cx, bufs, &mut this.copy);
         self.patiently(cx, written)
     }
 

@@ -29,12 +29,12 @@ impl Ids {
 
 /// 32 digits in one go, without the machinery of `fmt`.
 fn hexadecimal(number: u128) -> String {
+    let mut digits = [0; 32];
     let nibbles = number.to_be_bytes().map(|byte| [byte >> 4, byte & 15]);
-    let digits =
-        nibbles.as_flattened().iter().map(|nibble| char::from(nibble + if *nibble < 10 { b'0' } else { b'a' - 10 }));
-    let mut text = String::with_capacity(32);
-    text.extend(digits);
-    text
+    for (digit, nibble) in digits.iter_mut().zip(nibbles.as_flattened()) {
+        *digit = nibble + if *nibble < 10 { b'0' } else { b'a' - 10 };
+    }
+    str::from_utf8(&digits).unwrap_or_default().to_owned()
 }
 
 /// The finaliser of SplitMix64 (Steele, Lea, Flood 2014), after one step of its sequence.
