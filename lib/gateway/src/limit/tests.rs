@@ -3,6 +3,7 @@
 mod algorithms;
 mod bounds;
 mod queue;
+mod returns;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};

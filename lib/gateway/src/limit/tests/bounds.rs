@@ -75,7 +75,7 @@ async fn simulate(algorithm: Algorithm, rate: &str, offsets: &[i64; 4], steps: &
 }
 
 /// The cost is the header that [`From::key`] sets.
-const COST: &str = "request.headers['x-key']";
+pub(super) const COST: &str = "request.headers['x-key']";
 
 fn nanos_since(started: Instant, when: Instant) -> u64 {
     u64::try_from((when - started).as_nanos()).unwrap()
