@@ -15,7 +15,7 @@ use tollgate_adapters::door::health::HEALTH_PATH;
 use tollgate_adapters::door::lambda::{LambdaSettings, ResponseMode, RuntimeFault, run_with};
 use tollgate_adapters::table::DynamoTable;
 
-use crate::process::{Running, Subject};
+use crate::process::{Running, Subject, gateway_settings};
 use crate::program::{Program, gateway};
 use crate::runtime_api::{RuntimeApi, event, soon};
 
@@ -171,14 +171,7 @@ async fn a_limit_holds_over_what_is_under_way_at_once_in_one_process() {
     let endpoint = crate::dynamo::start();
     DynamoTable::connect(crate::dynamo::settings(&endpoint)).await.create_tables().await.unwrap();
     let mut api = RuntimeApi::start().await;
-    let settings = [
-        ("TOLLGATE_CONFIG", file.to_str().unwrap()),
-        ("TOLLGATE_DYNAMODB_ENDPOINT", &endpoint),
-        ("TOLLGATE_LOG", "off"),
-        ("AWS_REGION", "eu-west-1"),
-        ("AWS_ACCESS_KEY_ID", "none"),
-        ("AWS_SECRET_ACCESS_KEY", "none"),
-    ];
+    let settings = [&gateway_settings(&file, &endpoint)[..], &[("TOLLGATE_LOG", "off")]].concat();
     let _program = Program::start(&gateway(), &api, &[&settings[..], &many()].concat());
     api.polled(AT_ONCE as u64).await;
     let invocations: Vec<_> = (0..AT_ONCE + 32).map(|_| api.hand(&event("GET", "/", ""))).collect();

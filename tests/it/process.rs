@@ -59,7 +59,8 @@ impl Running {
     }
 }
 
-fn gateway_settings<'a>(config: &'a Path, table: &'a str) -> [(&'a str, &'a str); 5] {
+/// What the function's binary needs of its host, with the table at `table`.
+pub(crate) fn gateway_settings<'a>(config: &'a Path, table: &'a str) -> [(&'a str, &'a str); 5] {
     [
         ("TOLLGATE_CONFIG", config.to_str().unwrap()),
         ("TOLLGATE_DYNAMODB_ENDPOINT", table),

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
 
-use crate::process::CONFIG;
+use crate::process::{CONFIG, gateway_settings};
 use crate::program::{Upstream, gateway};
 use crate::runtime_api::{Journal, soon};
 use crate::wire::Raw;
@@ -28,9 +28,7 @@ impl Server {
         let mut child = Command::new(gateway())
             .env_clear()
             .env("TOLLGATE_LISTEN", "127.0.0.1:0")
-            .env("TOLLGATE_CONFIG", &file)
-            .env("TOLLGATE_DYNAMODB_ENDPOINT", format!("http://{}", table.address))
-            .envs([("AWS_REGION", "eu-west-1"), ("AWS_ACCESS_KEY_ID", "none"), ("AWS_SECRET_ACCESS_KEY", "none")])
+            .envs(gateway_settings(&file, &format!("http://{}", table.address)))
             .env("UPSTREAM", format!("http://{}", upstream.address))
             .envs(settings.iter().copied())
             .stdin(Stdio::null())
@@ -116,9 +114,7 @@ async fn an_address_that_is_taken_is_told_and_ends_it() {
     let output = Command::new(gateway())
         .env_clear()
         .env("TOLLGATE_LISTEN", &address)
-        .env("TOLLGATE_CONFIG", config)
-        .env("TOLLGATE_DYNAMODB_ENDPOINT", format!("http://{address}"))
-        .envs([("AWS_REGION", "eu-west-1"), ("AWS_ACCESS_KEY_ID", "none"), ("AWS_SECRET_ACCESS_KEY", "none")])
+        .envs(gateway_settings(&config, &format!("http://{address}")))
         .output();
     let output = soon("its end", output).await.unwrap();
     assert_eq!(output.status.code(), Some(1));
