@@ -1,8 +1,9 @@
 //! The local door: plain HTTP/1.1, and HTTP/2 by prior knowledge, on a socket.
 //!
-//! It serves `tollgate dev`, and the gateway function's binary on any host that hands a process a port. hyper reads and writes the messages; what hyper
-//! lets pass and a gateway must not (two framings at once, bare line feeds, a client that never finishes its head) is
-//! refused on the bytes by [`gate`]. A request that is no request gets 400 and its connection is closed.
+//! It serves `tollgate dev`, and the gateway function's binary on any host that hands a process a port. hyper reads and
+//! writes the messages; what hyper lets pass and a gateway must not (two framings at once, bare line feeds, a client that
+//! never finishes its head) is refused on the bytes by [`gate`]. A request that is no request gets 400 and its connection
+//! is closed.
 
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;

@@ -136,6 +136,24 @@ impl Limit {
     /// count, in which each request costs 1.
     pub fn new(config: Arc<str>, name: Arc<str>, rate: Rate, by: LimitKey, on_store_failure: OnStoreFailure) -> Self {
         let algorithm = Algorithm::TokenBucket { burst: rate.count };
+        Self::of(config, name, rate, by, on_store_failure, algorithm)
+    }
+
+    /// The same, counted by `algorithm`.
+    #[must_use]
+    pub fn counted_by(self, algorithm: Algorithm) -> Self {
+        let Self { config, name, rate, by, on_store_failure, cost, .. } = self;
+        Self::of(config, name, rate, by, on_store_failure, algorithm).costing(cost)
+    }
+
+    fn of(
+        config: Arc<str>,
+        name: Arc<str>,
+        rate: Rate,
+        by: LimitKey,
+        on_store_failure: OnStoreFailure,
+        algorithm: Algorithm,
+    ) -> Self {
         let meter = algorithm.meter(rate);
         Self {
             with_via: matches!(&by, LimitKey::By(by) if reads_caller_id(by.source())),
@@ -151,21 +169,6 @@ impl Limit {
             algorithm,
             by,
             on_store_failure,
-        }
-    }
-
-    /// The same, counted by `algorithm`.
-    #[must_use]
-    pub fn counted_by(self, algorithm: Algorithm) -> Self {
-        let rate = self.rate;
-        let meter = algorithm.meter(rate);
-        Self {
-            stem: Stem::new(&self.config, &self.name, &algorithm.kind(rate)),
-            told: Named::new(&self.name, algorithm.most(rate), algorithm.window_secs(rate)),
-            local: Local::new(meter.values()),
-            meter,
-            algorithm,
-            ..self
         }
     }
 

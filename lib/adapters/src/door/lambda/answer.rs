@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_body::{Body as _, Frame};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
-use tollgate::exchange::{Body, BodyFault, Response};
+use tollgate::exchange::{Body, BodyFault, Exchange, Response};
 use tollgate::refusal::Refusal;
 
 use self::head::Head;
@@ -47,6 +47,11 @@ pub(crate) struct Source {
 }
 
 impl Source {
+    /// Of an answer to a request that came through `front` and left this record.
+    pub(crate) fn of(front: Front, exchange: &Exchange, answer_by: Option<Instant>) -> Self {
+        Self { front, upstream: exchange.upstream.clone().unwrap_or_default(), answer_by }
+    }
+
     /// What a failing body means for the client who has seen nothing of it yet.
     pub(crate) fn refusal(&self, fault: &BodyFault) -> Refusal {
         let upstream = self.upstream.clone();

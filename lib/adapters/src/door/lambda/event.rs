@@ -17,7 +17,7 @@ use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_encode};
 use tollgate::exchange::{Body, Origin, Request, Scheme};
 use tollgate::refusal::Refusal;
 
-use self::raw::{Pairs, Raw};
+use self::raw::{Listed, Pairs, Raw, Single};
 use self::shape::Event;
 
 mod raw;
@@ -134,14 +134,18 @@ impl<'a> Said<'a> {
     }
 }
 
-/// The event's fields. One whose name or value HTTP does not allow is left out: no client can send it. An API Gateway
-/// has every field in both of its maps, and only the one with lists has all values.
+/// An API Gateway has every name in both of its maps, and only the one with lists has all values.
+fn every_value<'a>(listed: Option<Listed<'a>>, single: Option<Single<'a>>) -> Pairs<'a> {
+    match (listed, single) {
+        (Some(Listed(pairs)), _) if !pairs.0.is_empty() => pairs,
+        (_, Some(Single(pairs))) => pairs,
+        (_, None) => Pairs(Vec::new()),
+    }
+}
+
+/// The event's fields. One whose name or value HTTP does not allow is left out: no client can send it.
 fn fields(event: &mut Event<'_>) -> Result<HeaderMap, NotHttp> {
-    let single = event.headers.take().map(|single| single.0);
-    let pairs = match event.multi_value_headers.take().map(|listed| listed.0) {
-        Some(listed) if !listed.0.is_empty() => listed,
-        _ => single.unwrap_or(Pairs(Vec::new())),
-    };
+    let pairs = every_value(event.multi_value_headers.take(), event.headers.take());
     let mut headers = HeaderMap::with_capacity(32);
     for (name, value) in pairs.0 {
         if let Some(value) = value
@@ -160,11 +164,7 @@ fn query(front: Front, event: &mut Event<'_>) -> Option<String> {
     if matches!(front, Front::FunctionUrl | Front::HttpApi) {
         return event.raw_query_string.take().map(Raw::text).filter(|query| !query.is_empty());
     }
-    let single = event.query_string_parameters.take().map(|single| single.0);
-    let pairs = match event.multi_value_query_string_parameters.take().map(|listed| listed.0) {
-        Some(listed) if !listed.0.is_empty() => listed,
-        _ => single.unwrap_or(Pairs(Vec::new())),
-    };
+    let pairs = every_value(event.multi_value_query_string_parameters.take(), event.query_string_parameters.take());
     let decoded = !matches!(front, Front::LoadBalancer { .. });
     let mut query = String::new();
     for (name, value) in pairs.0 {

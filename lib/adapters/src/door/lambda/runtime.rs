@@ -202,7 +202,7 @@ fn instead(refusal: &Refusal, exchange: &mut Exchange, of: &HeaderMap) -> Respon
 }
 
 async fn buffered(front: Front, response: Response, exchange: &mut Exchange, answer_by: Option<Instant>) -> String {
-    let source = Source { front, upstream: exchange.upstream.clone().unwrap_or_default(), answer_by };
+    let source = Source::of(front, exchange, answer_by);
     let Response { status, headers, body } = response;
     let refusal = match unpanicked(answer::buffered(status, &headers, body, &source)).await {
         Ok(Ok(json)) => return json,
@@ -215,11 +215,7 @@ async fn buffered(front: Front, response: Response, exchange: &mut Exchange, ans
 }
 
 async fn stream(api: &mut Api, next: &Next, response: Response, exchange: &mut Exchange, time: Time) {
-    let source = Source {
-        front: Front::FunctionUrl,
-        upstream: exchange.upstream.clone().unwrap_or_default(),
-        answer_by: time.answer_by,
-    };
+    let source = Source::of(Front::FunctionUrl, exchange, time.answer_by);
     let (streamed, ending) = Streamed::new(response, time.answer_by);
     taken(api.stream(next, streamed).await);
     // The acknowledgement may come before the end of the content: some emulators give it at once.
