@@ -10,6 +10,16 @@ use std::time::Duration;
 pub trait Clock: Send + Sync + Debug {
     /// Now, as this environment's clock has it.
     fn now(&self) -> Timestamp;
+
+    /// How far it may be off (state.md §2).
+    fn error(&self) -> Duration {
+        Duration::from_millis(5)
+    }
+
+    /// How often it was found wrong: what was stamped before the last time is void.
+    fn breaks(&self) -> u64 {
+        0
+    }
 }
 
 /// A moment: nanoseconds since the Unix epoch.

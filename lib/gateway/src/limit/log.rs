@@ -123,7 +123,7 @@ mod tests {
     }
 
     fn ask(ms: u64) -> Ask {
-        Ask { at: Timestamp::from_millis(100_000 + ms), cost: 1, patience: Duration::ZERO }
+        Ask { at: Timestamp::from_millis(100_000 + ms), cost: 1, patience: Duration::ZERO, ..Ask::default() }
     }
 
     fn item(times: &[i128]) -> Item {

@@ -148,7 +148,7 @@ mod tests {
 
     /// `ms` into window 100.
     fn ask(ms: u64, cost: u64) -> Ask {
-        Ask { at: Timestamp::from_millis(100 * 60_000 + ms).plus(SKEW), cost, patience: Duration::ZERO }
+        Ask { at: Timestamp::from_millis(100 * 60_000 + ms).plus(SKEW), cost, patience: Duration::ZERO, ..Ask::default() }
     }
 
     const fn seen(index: u64, current: u64, previous: u64) -> Seen {

@@ -180,7 +180,7 @@ mod tests {
     /// In the middle of bucket `index`.
     fn ask(index: u64, cost: u64) -> Ask {
         let at = moment(i128::from(index) * sliding().bucket + sliding().bucket / 2).plus(SKEW);
-        Ask { at, cost, patience: Duration::ZERO }
+        Ask { at, cost, patience: Duration::ZERO, ..Ask::default() }
     }
 
     fn seen(index: u64, buckets: [u64; RING]) -> Seen {
