@@ -67,6 +67,9 @@ impl Algorithm {
     /// The longest a request may wait in a leaky bucket: waiting is billed and holds an environment.
     pub const LONGEST_QUEUE: Duration = Duration::from_secs(1);
 
+    /// The longest in which all of a bucket may come back.
+    pub const LONGEST_WINDOW: Duration = Duration::from_secs(366 * 86_400);
+
     /// As the config writes it.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -86,8 +89,18 @@ impl Algorithm {
         }
     }
 
+    /// Whether its count may be spread over several items: buckets do not care in which of them a token is; windows
+    /// and queues do.
+    pub const fn can_be_sharded(self) -> bool {
+        match self {
+            Self::TokenBucket { .. } => true,
+            Self::LeakyBucket { queue, .. } => queue.is_zero(),
+            Self::FixedWindow | Self::SlidingWindow { .. } | Self::SlidingLog => false,
+        }
+    }
+
     /// In how many seconds as many come back as [`Self::most`] says, rounded up.
-    pub(super) fn window_secs(self, rate: Rate) -> u64 {
+    pub(crate) fn window_secs(self, rate: Rate) -> u64 {
         let secs = u128::from(self.most(rate)) * u128::from(rate.per.secs());
         u64::try_from(secs.div_ceil(u128::from(rate.count.max(1)))).unwrap_or(u64::MAX)
     }

@@ -11,6 +11,29 @@ use crate::digits::push_number;
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const STATE: HeaderName = HeaderName::from_static("ratelimit");
 
+/// In which fields clients are told of a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum FieldSet {
+    /// `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers).
+    #[default]
+    Standard,
+    /// `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset`.
+    Legacy,
+    /// Both.
+    Both,
+}
+
+impl FieldSet {
+    /// As the config writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Standard => "standard",
+            Self::Legacy => "legacy",
+            Self::Both => "both",
+        }
+    }
+}
+
 /// What is told of a limit whatever its state, written once.
 #[derive(Debug)]
 pub(super) struct Named {

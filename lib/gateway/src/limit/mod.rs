@@ -6,6 +6,8 @@
 //! Several limits are all or nothing: when a later one refuses, what the earlier ones gave goes back
 //! ([`Taken::returns`]), so that a refused request costs its client nothing elsewhere.
 
+mod accuracy;
+mod address;
 mod algorithm;
 mod bucket;
 mod cost;
@@ -28,8 +30,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+pub use accuracy::{Accuracy, Shards};
 pub use algorithm::Algorithm;
 pub use cost::Cost;
+pub use fields::FieldSet;
 pub use rate::{Per, Rate};
 pub use taken::{Returns, Taken};
 
@@ -70,6 +74,16 @@ pub struct Limit {
     pub cost: Cost,
     /// What happens while the table does not answer.
     pub on_store_failure: OnStoreFailure,
+    /// Who is asked before a request passes.
+    pub accuracy: Accuracy,
+    /// Over how many items each key's count is spread; of buckets without a queue.
+    pub shards: Shards,
+    /// Whether it is asked before the caller is known, so that it also counts who is then turned away.
+    pub before_identify: bool,
+    /// How many bits of an IPv6 address count; all where it is not said.
+    pub ipv6_prefix: Option<u8>,
+    /// In which fields its clients are told of it.
+    pub headers: FieldSet,
     config: Arc<str>,
     stem: Stem,
     with_via: bool,
@@ -102,6 +116,15 @@ pub enum OnStoreFailure {
 }
 
 impl OnStoreFailure {
+    /// What a limit of this accuracy does where nothing is written: who asks for exactness is refused rather than
+    /// counted loosely.
+    pub const fn usual(accuracy: Accuracy) -> Self {
+        match accuracy {
+            Accuracy::Exact => Self::Closed,
+            Accuracy::Leased | Accuracy::Local => Self::Local,
+        }
+    }
+
     /// As the config writes it.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -136,30 +159,17 @@ impl Limit {
     /// count, in which each request costs 1.
     pub fn new(config: Arc<str>, name: Arc<str>, rate: Rate, by: LimitKey, on_store_failure: OnStoreFailure) -> Self {
         let algorithm = Algorithm::TokenBucket { burst: rate.count };
-        Self::of(config, name, rate, by, on_store_failure, algorithm)
-    }
-
-    /// The same, counted by `algorithm`.
-    #[must_use]
-    pub fn counted_by(self, algorithm: Algorithm) -> Self {
-        let Self { config, name, rate, by, on_store_failure, cost, .. } = self;
-        Self::of(config, name, rate, by, on_store_failure, algorithm).costing(cost)
-    }
-
-    fn of(
-        config: Arc<str>,
-        name: Arc<str>,
-        rate: Rate,
-        by: LimitKey,
-        on_store_failure: OnStoreFailure,
-        algorithm: Algorithm,
-    ) -> Self {
         let meter = algorithm.meter(rate);
         Self {
             with_via: matches!(&by, LimitKey::By(by) if reads_caller_id(by.source())),
             stem: Stem::new(&config, &name, &algorithm.kind(rate)),
             told: Named::new(&name, algorithm.most(rate), algorithm.window_secs(rate)),
             cost: Cost::Fixed(1),
+            accuracy: Accuracy::default(),
+            shards: Shards::default(),
+            before_identify: false,
+            ipv6_prefix: None,
+            headers: FieldSet::default(),
             known: Known::default(),
             local: Local::new(meter.values()),
             meter,
@@ -172,13 +182,61 @@ impl Limit {
         }
     }
 
+    /// The same, counted by `algorithm`.
+    #[must_use]
+    pub fn counted_by(self, algorithm: Algorithm) -> Self {
+        let Self { rate, .. } = self;
+        let meter = algorithm.meter(rate);
+        Self {
+            stem: Stem::new(&self.config, &self.name, &algorithm.kind(rate)),
+            told: Named::new(&self.name, algorithm.most(rate), algorithm.window_secs(rate)),
+            known: Known::default(),
+            local: Local::new(meter.values()),
+            meter,
+            algorithm,
+            ..self
+        }
+    }
+
     /// The same, of which a request takes `cost`.
     #[must_use]
     pub fn costing(self, cost: Cost) -> Self {
         Self { cost, ..self }
     }
 
+    /// The same, with so much asked of the table.
+    #[must_use]
+    pub fn accurate(self, accuracy: Accuracy) -> Self {
+        Self { accuracy, ..self }
+    }
+
+    /// The same, spread over so many items.
+    #[must_use]
+    pub fn sharded(self, shards: Shards) -> Self {
+        Self { shards, ..self }
+    }
+
+    /// The same, asked before the caller is known (or after).
+    #[must_use]
+    pub fn before_identify(self, before_identify: bool) -> Self {
+        Self { before_identify, ..self }
+    }
+
+    /// The same, of which IPv6 addresses count by their networks of so many bits.
+    #[must_use]
+    pub fn counting_networks(self, ipv6_prefix: Option<u8>) -> Self {
+        Self { ipv6_prefix, ..self }
+    }
+
+    /// The same, told of in these fields.
+    #[must_use]
+    pub fn told_in(self, headers: FieldSet) -> Self {
+        Self { headers, ..self }
+    }
+
     fn key(&self, facts: &Facts<'_>, caller: &Caller) -> Key {
+        let ip = self.ipv6_prefix.map_or(facts.ip, |prefix| address::masked(facts.ip, prefix));
+        let facts = &Facts { ip, ..*facts };
         let subject = match &self.by {
             LimitKey::Global => None,
             LimitKey::By(by) => by.text(facts).ok().filter(|subject| !subject.is_empty()),
@@ -311,6 +369,11 @@ impl fmt::Debug for Limit {
             .field("by", &self.by)
             .field("cost", &self.cost)
             .field("on_store_failure", &self.on_store_failure)
+            .field("accuracy", &self.accuracy)
+            .field("shards", &self.shards)
+            .field("before_identify", &self.before_identify)
+            .field("ipv6_prefix", &self.ipv6_prefix)
+            .field("headers", &self.headers)
             .finish_non_exhaustive()
     }
 }

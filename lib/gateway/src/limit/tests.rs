@@ -2,6 +2,7 @@
 
 mod algorithms;
 mod bounds;
+mod keys;
 mod queue;
 mod returns;
 
@@ -222,22 +223,27 @@ async fn take_until(
     if let Some(key) = from.key {
         headers.insert("x-key", key.parse().unwrap());
     }
-    let facts = Facts {
+    let ip = IpAddr::V4(Ipv4Addr::new(192, 0, 2, from.ip));
+    let facts = facts(&headers, from.path, ip, clock);
+    limits.take(&facts, &Auth::Public.identify(), table, clock, deadline).await
+}
+
+fn facts<'a>(headers: &'a HeaderMap, path: &'a str, ip: IpAddr, clock: &dyn Clock) -> Facts<'a> {
+    Facts {
         method: &Method::GET,
-        path: from.path,
+        path,
         query: None,
-        headers: &headers,
+        headers,
         host: "api.example.com",
         id: "id-1",
-        ip: IpAddr::V4(Ipv4Addr::new(192, 0, 2, from.ip)),
+        ip,
         scheme: Scheme::Https,
-        params: &Params::default(),
+        params: const { &Params::NONE },
         caller: None,
         route: "route",
         response: None,
         now: clock.now(),
-    };
-    limits.take(&facts, &Auth::Public.identify(), table, clock, deadline).await
+    }
 }
 
 async fn take(limits: &Limits, ip: u8, table: &dyn Table, clock: &dyn Clock) -> Taken {
