@@ -22,7 +22,7 @@ use crate::exchange::{After, Body, Exchange, Origin, Request, Response, Served};
 use crate::expression::{Facts, Params};
 use crate::forward::flow::Watch;
 use crate::forward::{Backend, Upstream};
-use crate::limit::Taken;
+use crate::limit::{Around, Taken};
 use crate::refusal::Refusal;
 use crate::route::{Outcome, Route, Router, normalise};
 use crate::table::Table;
@@ -43,6 +43,12 @@ pub struct World {
     pub upstream: Arc<dyn Upstream>,
     /// Wall time.
     pub clock: Arc<dyn Clock>,
+}
+
+impl World {
+    fn around(&self, origin: &Origin) -> Around<'_> {
+        Around { table: &*self.table, clock: &*self.clock, seed: origin.seed, deadline: origin.deadline }
+    }
 }
 
 /// A compiled config. Only [`crate::config::compile`] makes one.
@@ -142,9 +148,8 @@ impl Gateway {
         (request.body, trail.body) = route.screen.limit_body(request.body);
         let caller = route.auth.identify();
         let facts = facts(&request, &path, &params, Some(&caller), &route.name, now);
-        let taken =
-            route.limits.take(&facts, &caller, &*self.world.table, &*self.world.clock, request.origin.deadline).await;
-        trail.take(exchange, taken, &self.world.table)?; // 429 503
+        let taken = route.limits.take(&facts, &caller, self.world.around(&request.origin)).await;
+        trail.take(exchange, taken, &self.world)?; // 429 503
         let (asked, body) = Asked::new(request, path, params, caller, now);
         route.to.answer(&self.world, route, exchange, &asked, body).await // 400 502 503 504
     }
@@ -270,13 +275,13 @@ impl Exchange {
 
 impl Trail<'_> {
     /// Takes down what the limits said.
-    fn take(&mut self, exchange: &mut Exchange, taken: Taken, table: &Arc<dyn Table>) -> Result<(), Refusal> {
+    fn take(&mut self, exchange: &mut Exchange, taken: Taken, world: &World) -> Result<(), Refusal> {
         self.limits = taken.fields;
         exchange.limits = taken.verdicts;
         exchange.shadowed.append(taken.shadowed);
-        if !taken.returns.is_empty() {
-            let table = Arc::clone(table);
-            self.after.push(async move { taken.returns.give(&*table).await });
+        if !taken.later.is_empty() {
+            let (table, clock) = (Arc::clone(&world.table), Arc::clone(&world.clock));
+            self.after.push(async move { taken.later.run(&*table, &*clock).await });
         }
         match taken.refused {
             Some(refusal) => Err(refusal),

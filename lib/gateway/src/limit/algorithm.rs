@@ -105,6 +105,20 @@ impl Algorithm {
         u64::try_from(secs.div_ceil(u128::from(rate.count.max(1)))).unwrap_or(u64::MAX)
     }
 
+    /// Whether some of it may be leased, of so many at most.
+    pub(super) const fn may_be_leased(self, most: u64) -> bool {
+        match self {
+            Self::TokenBucket { .. } | Self::FixedWindow => most >= FEWEST_LEASED,
+            Self::LeakyBucket { queue, .. } => queue.is_zero() && most >= FEWEST_LEASED,
+            Self::SlidingWindow { .. } | Self::SlidingLog => false,
+        }
+    }
+
+    /// For how many seconds what is written may matter.
+    pub(super) fn horizon(self, rate: Rate) -> u64 {
+        2 * self.window_secs(rate).max(rate.per.secs()) + 1
+    }
+
     /// Items of two kinds never meet: their attributes mean something else.
     pub(super) fn kind(self, rate: Rate) -> String {
         let approximate = if matches!(self, Self::SlidingWindow { approximate: true }) { "~" } else { "" };
@@ -265,6 +279,9 @@ pub(super) trait Meter: Send + Sync + fmt::Debug {
 
     /// The update that gives back `cost` of what was taken when the item became `seen`.
     fn give_back(&self, ask: &Ask, seen: &Seen) -> Taking;
+
+    /// The most that can be taken at once.
+    fn most(&self) -> u64;
 
     /// How many are left.
     fn left(&self, ask: &Ask, seen: &Seen) -> u64;

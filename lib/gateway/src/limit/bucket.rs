@@ -92,9 +92,8 @@ impl Meter for Bucket {
             (update, Condition::between("tat", debited, cap))
         } else {
             let from = cap.min(debited + ask.slack.map_or(0, length));
-            let update = Update::new()
-                .set("tat", from + increment)
-                .set("gn", Assigned::Sum(Operand::at_or("gn", 0), 1.into()));
+            let update =
+                Update::new().set("tat", from + increment).set("gn", Assigned::Sum(Operand::at_or("gn", 0), 1.into()));
             (update, Condition::missing("tat").or(Condition::at_most("tat", from)))
         };
         Arc::new((update.set("x", ends), Terms::when(condition)))
@@ -146,6 +145,10 @@ impl Meter for Bucket {
     fn slack(&self, writes: f32) -> Option<Duration> {
         let slack = Duration::from_secs_f32(3.0 / writes.max(0.001)).max(LEAST_SLACK);
         (8 * length(slack) <= self.depth).then_some(slack)
+    }
+
+    fn most(&self) -> u64 {
+        self.burst
     }
 
     fn left(&self, ask: &Ask, seen: &Seen) -> u64 {

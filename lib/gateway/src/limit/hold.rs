@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -61,9 +62,14 @@ pub(super) enum Answer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Given {
     /// The table, for this request; by a clock that was `sure` of its window or not.
-    ByTable { sure: bool },
+    ByTable {
+        sure: bool,
+    },
     /// A lease. `low`: it is time for the next.
-    ByLease { spent: Spent, low: bool },
+    ByLease {
+        spent: Spent,
+        low: bool,
+    },
     Locally,
     ByNobody,
 }
@@ -76,6 +82,7 @@ pub(super) struct Asked<'a> {
     pub(super) item: Key,
     pub(super) cost: u64,
     pub(super) answer: Option<Answer>,
+    seed: u64,
     /// Whether no request needs it yet.
     ahead: bool,
     /// Whether its demand was counted.
@@ -97,6 +104,7 @@ impl<'a> Asked<'a> {
             item,
             cost,
             answer: None,
+            seed: 0,
             ahead: false,
             counted: false,
             astray: false,
@@ -119,7 +127,9 @@ impl<'a> Asked<'a> {
     /// When the request may go on, for all that this limit cares.
     fn departs(&self) -> Option<Timestamp> {
         match self.answer? {
-            Answer::Admitted { seen, ask, given: Given::ByTable { .. } | Given::Locally } if self.mode == Mode::Enforce => {
+            Answer::Admitted { seen, ask, given: Given::ByTable { .. } | Given::Locally }
+                if self.mode == Mode::Enforce =>
+            {
                 Some(self.limit.meter.departs(&ask, &seen))
             }
             Answer::Admitted { .. } | Answer::Over { .. } | Answer::Unanswered => None,
@@ -133,19 +143,15 @@ impl<'a> Asked<'a> {
 
     /// Answers from what is held and known, where that is enough.
     fn look(&mut self, world: &World<'_>, moment: Moment) {
-        self.ask = Ask {
-            at: moment.at,
-            cost: self.cost,
-            patience: world.patience(),
-            error: moment.error,
-            ..Ask::default()
-        };
+        self.seed = world.seed;
+        self.ask =
+            Ask { at: moment.at, cost: self.cost, patience: world.patience(), error: moment.error, ..Ask::default() };
         if self.limit.accuracy == Accuracy::Local {
             self.answer = Some(self.limit.count_here(&self.item, self.ask).unwrap_or(Answer::Unanswered));
             return;
         }
         self.look_at(world, moment);
-        if matches!(self.answer, Some(Answer::Over { .. })) && !self.astray && self.limit.shards > 1 {
+        if matches!(self.answer, Some(Answer::Over { .. })) && !self.astray && self.limit.items.shards > 1 {
             self.go_astray(world, moment);
         }
     }
@@ -153,7 +159,7 @@ impl<'a> Asked<'a> {
     fn look_at(&mut self, world: &World<'_>, moment: Moment) {
         let limit = self.limit;
         let ask = self.ask;
-        let leased = limit.leases(ask.at);
+        let leased = limit.leases();
         let (answer, awaits) = limit.book.with(&self.item, moment, |standing, era| {
             self.seen = standing.seen;
             let seen = standing.seen;
@@ -175,7 +181,8 @@ impl<'a> Asked<'a> {
             if let Some(until) = share.rests(ask.at) {
                 return (over(until), None);
             }
-            let awaits = share.flight.as_ref().filter(|_| !self.ahead).map(|flight| Arc::clone(flight).notified_owned());
+            let awaits =
+                share.flight.as_ref().filter(|_| !self.ahead).map(|flight| Arc::clone(flight).notified_owned());
             ((None, awaits), None)
         });
         self.counted = true;
@@ -202,9 +209,10 @@ impl<'a> Asked<'a> {
         let limit = self.limit;
         let exactly = Ask { error: moment.error, ..self.exactly() };
         self.ask = limit.book.with(&self.item, moment, |standing, _| {
-            self.seen = standing.seen;
+            let seen = standing.seen;
+            self.seen = seen;
             let Some(share) = standing.held() else { return (exactly, None) };
-            let ask = share.want(exactly, &*limit.meter, &standing.seen, limit.quantum);
+            let ask = share.want(exactly, &*limit.meter, &seen, limit.quantum);
             if ask.lease.is_zero() || limit.accuracy != Accuracy::Leased {
                 return (Ask { cost: exactly.cost, lease: Duration::ZERO, ..ask }, None);
             }
@@ -226,10 +234,9 @@ impl<'a> Asked<'a> {
         if !self.limit.paces() {
             return until;
         }
-        self.limit.book.with(&self.item, moment, |standing, _| {
-            let seed = self.item.seed();
-            (standing.share(seed).denied(until, moment.at), None)
-        })
+        self.limit
+            .book
+            .with(&self.item, moment, |standing, _| (standing.share(self.seed).denied(until, moment.at), None))
     }
 
     /// Learns from the item as another left it; whether that makes sense.
@@ -259,7 +266,7 @@ impl<'a> Asked<'a> {
         limit.book.with(&self.item, moment, |standing, _| {
             standing.seen = seen;
             if limit.paces() {
-                standing.share(self.item.seed()).sees(limit.meter.grants(&seen), own, moment.at);
+                standing.share(self.seed).sees(limit.meter.grants(&seen), own, moment.at);
             }
             ((), Some(until))
         });
@@ -300,9 +307,10 @@ impl<'a> Asked<'a> {
     /// The table answers, but its item has no time for us. To count here instead would let more pass than the limit
     /// says, so that is a refusal, for a moment.
     fn crowded(&mut self, moment: Moment) {
-        let until = self.limit.book.with(&self.item, moment, |standing, _| {
-            (standing.share(self.item.seed()).throttled(moment.at), None)
-        });
+        let until = self
+            .limit
+            .book
+            .with(&self.item, moment, |standing, _| (standing.share(self.seed).throttled(moment.at), None));
         match self.limit.on_store_failure {
             OnStoreFailure::Local => self.answer = Some(Answer::Over { until, seen: self.seen, ask: self.exactly() }),
             OnStoreFailure::Open | OnStoreFailure::Closed => self.away(),
@@ -316,7 +324,11 @@ impl<'a> Asked<'a> {
                 self.limit.meter.spendable(&ask, now, sure)
             }
             Some(Answer::Admitted { given: Given::ByLease { spent, .. }, .. }) => spent.until > now,
-            Some(Answer::Admitted { given: Given::Locally | Given::ByNobody, .. } | Answer::Over { .. } | Answer::Unanswered)
+            Some(
+                Answer::Admitted { given: Given::Locally | Given::ByNobody, .. }
+                | Answer::Over { .. }
+                | Answer::Unanswered,
+            )
             | None => true,
         }
     }
@@ -375,6 +387,16 @@ fn next(asked: &[Asked<'_>]) -> Option<Key> {
     first.map(|one| one.item)
 }
 
+/// Asks for a lease that no request needs yet.
+pub(super) async fn ask_ahead(one: &mut [Asked<'_>], item: Key, world: &World<'_>) {
+    for one in one.iter_mut() {
+        let moment = Moment::of(world.clock);
+        one.ask = Ask { at: moment.at, cost: one.cost, error: moment.error, ..Ask::default() };
+        one.seen = one.limit.book.with(&item, moment, |standing, _| (standing.seen, None));
+    }
+    ask(one, item, world).await;
+}
+
 /// Asks one item for all that is missing of it.
 async fn ask(asked: &mut [Asked<'_>], item: Key, world: &World<'_>) {
     let mut members: Vec<_> = asked.iter_mut().filter(|one| one.answer.is_none() && one.item == item).collect();
@@ -386,8 +408,16 @@ async fn ask(asked: &mut [Asked<'_>], item: Key, world: &World<'_>) {
     for attempt in 0..TRIES {
         settle(&mut members, attempt, world.clock).await;
         let moment = Moment::of(world.clock);
-        members.retain_mut(|one| !one.is_over(moment, attempt > 0));
-        if members.is_empty() || Instant::now() >= world.bound {
+        let mut refused = false;
+        members.retain_mut(|one| {
+            let over = one.is_over(moment, attempt > 0);
+            refused |= one.refuses();
+            !over
+        });
+        if refused || members.is_empty() {
+            return;
+        }
+        if Instant::now() >= world.bound {
             break;
         }
         if attempt == 0 {
@@ -405,9 +435,7 @@ async fn ask(asked: &mut [Asked<'_>], item: Key, world: &World<'_>) {
             Some(Err(TableError::Throttled { reason: ThrottleReason::KeyRange })) => {
                 return members.iter_mut().for_each(|one| one.crowded(moment));
             }
-            Some(Err(
-                TableError::Throttled { .. } | TableError::Unavailable { .. } | TableError::Invalid { .. },
-            ))
+            Some(Err(TableError::Throttled { .. } | TableError::Unavailable { .. } | TableError::Invalid { .. }))
             | None => return members.iter_mut().for_each(|one| one.away()),
         }
     }
@@ -430,9 +458,9 @@ impl Drop for Landing<'_, '_> {
     fn drop(&mut self) {
         let moment = Moment::of(self.1.clock);
         for (limit, item) in self.0.iter().filter(|(limit, _)| limit.may_lease()) {
-            let flight = limit.book.with(item, moment, |standing, _| {
-                (standing.held().and_then(|share| share.flight.take()), None)
-            });
+            let flight = limit
+                .book
+                .with(item, moment, |standing, _| (standing.held().and_then(|share| share.flight.take()), None));
             if let Some(flight) = flight {
                 flight.notify_waiters();
             }
@@ -466,7 +494,7 @@ async fn settle(members: &mut [&mut Asked<'_>], attempt: usize, clock: &dyn Cloc
 fn together<'a>(members: &[&mut Asked<'a>]) -> Cow<'a, Taking> {
     let attempt = |one: &Asked<'_>| one.limit.meter.attempt(&one.ask, &one.seen);
     if let [one] = members
-        && one.limit.suffix.is_empty()
+        && one.limit.items.suffix.is_empty()
     {
         return Cow::Owned((*attempt(one)).clone());
     }
@@ -474,9 +502,11 @@ fn together<'a>(members: &[&mut Asked<'a>]) -> Cow<'a, Taking> {
     for one in members {
         let (update, terms) = (*attempt(one)).clone();
         let (update, own) = update.without("x");
-        expiry = expiry.max(own.unwrap_or(0)).max(i128::from(one.ask.at.secs() + one.limit.horizon() + KEPT));
-        all = all.with_those_of(update.owned(&one.limit.suffix));
-        let condition = terms.condition.map(|condition| condition.owned(&one.limit.suffix));
+        expiry = expiry
+            .max(own.unwrap_or(0))
+            .max(i128::from(one.ask.at.secs() + one.limit.items.horizon.load(Ordering::Relaxed) + KEPT));
+        all = all.with_those_of(update.owned(&one.limit.items.suffix));
+        let condition = terms.condition.map(|condition| condition.owned(&one.limit.items.suffix));
         when = match (when, condition) {
             (Some(when), Some(condition)) => Some(when.and(condition)),
             (when, condition) => when.or(condition),

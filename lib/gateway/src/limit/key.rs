@@ -18,7 +18,16 @@ impl Hash for Key {
 
 /// What the keys of one limit have in common, hashed already.
 #[derive(Debug, Clone)]
-pub(super) struct Stem(Sha256);
+pub(super) struct Stem {
+    hash: Sha256,
+    all: Key,
+}
+
+impl PartialEq for Stem {
+    fn eq(&self, other: &Self) -> bool {
+        self.all == other.all
+    }
+}
 
 impl Stem {
     /// The limit `limit` of `config`, whose items are of `kind`.
@@ -27,7 +36,7 @@ impl Stem {
         for text in [config, limit, kind] {
             field(&mut hash, text);
         }
-        Self(hash)
+        Self { all: short(hash.clone()), hash }
     }
 
     /// The limits of `config` that count by the same `expression`, which share an item a subject.
@@ -37,25 +46,28 @@ impl Stem {
 
     /// How attributes of a limit end in an item that it shares.
     pub(super) fn suffix(limit: &str, kind: &str) -> String {
-        let Key(hash) = Self::new(limit, kind, "").key(None);
+        let Key(hash) = Self::new(limit, kind, "").all;
         let mut suffix = ".".to_owned();
-        URL_SAFE_NO_PAD.encode_string((hash >> 80).to_be_bytes().get(10..).unwrap_or_default(), &mut suffix);
+        URL_SAFE_NO_PAD.encode_string(hash.to_be_bytes().get(..6).unwrap_or_default(), &mut suffix);
         suffix
     }
 
     /// The key of `subject`, given as (how it was identified, who), or of the bucket that all share.
     pub(super) fn key(&self, subject: Option<(&str, &str)>) -> Key {
-        let mut hash = self.0.clone();
-        if let Some((via, subject)) = subject {
-            field(&mut hash, via);
-            field(&mut hash, subject);
-        }
-        let mut short = [0; 16];
-        for (to, from) in short.iter_mut().zip(hash.finalize()) {
-            *to = from;
-        }
-        Key(u128::from_be_bytes(short))
+        let Some((via, subject)) = subject else { return self.all };
+        let mut hash = self.hash.clone();
+        field(&mut hash, via);
+        field(&mut hash, subject);
+        short(hash)
     }
+}
+
+fn short(hash: Sha256) -> Key {
+    let mut short = [0; 16];
+    for (to, from) in short.iter_mut().zip(hash.finalize()) {
+        *to = from;
+    }
+    Key(u128::from_be_bytes(short))
 }
 
 /// Each field is preceded by its length, so that no two lists of them run together.

@@ -157,6 +157,10 @@ impl Meter for Sliding {
         RING + 3
     }
 
+    fn most(&self) -> u64 {
+        u64::try_from(self.limit).unwrap_or(u64::MAX)
+    }
+
     fn left(&self, ask: &Ask, seen: &Seen) -> u64 {
         u64::try_from((self.limit - self.moved(ask, seen).sum).max(0)).unwrap_or(u64::MAX)
     }

@@ -195,6 +195,10 @@ impl Meter for FixedWindow {
         longest_lease(self.rate).min(end.minus(SKEW).since(at))
     }
 
+    fn most(&self) -> u64 {
+        self.rate.count
+    }
+
     fn left(&self, ask: &Ask, seen: &Seen) -> u64 {
         self.rate.count.saturating_sub(self.standing(ask, seen).0)
     }

@@ -114,9 +114,8 @@ impl Condition {
 impl Item {
     /// What of it belongs to the owner with this suffix, under the names that it knows.
     pub(crate) fn of_owner(&self, suffix: &str) -> Self {
-        let own = |(name, value): (&str, &Value)| {
-            Some((Name::from(name.strip_suffix(suffix)?.to_owned()), value.clone()))
-        };
+        let own =
+            |(name, value): (&str, &Value)| Some((Name::from(name.strip_suffix(suffix)?.to_owned()), value.clone()));
         self.iter().filter_map(own).collect()
     }
 }

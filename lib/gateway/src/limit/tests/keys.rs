@@ -10,7 +10,17 @@ async fn let_in(by: &str, ipv6_prefix: Option<u8>, ips: &[&str]) -> Vec<bool> {
     let mut passed = Vec::new();
     for ip in ips {
         let facts = facts(&headers, "/", ip.parse().unwrap(), &clock);
-        passed.push(limits.take(&facts, &Auth::Public.identify(), &table, &clock, None).await.refused.is_none());
+        passed.push(
+            limits
+                .take(
+                    &facts,
+                    &Auth::Public.identify(),
+                    Around { table: &table, clock: &clock, seed: 1, deadline: None },
+                )
+                .await
+                .refused
+                .is_none(),
+        );
     }
     passed
 }
