@@ -103,6 +103,9 @@ impl Gateway {
     /// Answers one request. Never fails: a refusal is an answer too.
     pub async fn handle(&self, request: Request) -> Served {
         let started = tokio::time::Instant::now();
+        if let Some(at) = request.origin.front_time {
+            self.world.clock.saw_front(at);
+        }
         let mut exchange = Exchange::open(&request, self.world.clock.now());
         let mut trail = Trail { origin: request.headers.get(ORIGIN).cloned(), ..Trail::default() };
         let head = request.method == Method::HEAD;
