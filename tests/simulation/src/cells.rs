@@ -75,6 +75,9 @@ pub(crate) struct Wanted {
 /// Seconds left out of the figures: a full bucket is empty by then where the load is twice the limit.
 const WARM_UP: u64 = 2;
 
+/// What one shard is good for, in tokens a second (state.md §4.7).
+const PER_SHARD: u64 = 25_000;
+
 impl Cell {
     pub(crate) fn wanted(&self) -> Wanted {
         Wanted::default()
@@ -85,7 +88,7 @@ impl Cell {
     /// # Errors
     /// What is wrong with its config.
     pub(crate) fn play(&self) -> Result<Figures, String> {
-        let bound = Bound { rate: self.rate, burst: self.rate };
+        let bound = self.bound();
         let from = WARM_UP * 1_000_000_000;
         let (mut figures, mut requests, mut admitted, mut best) =
             (Figures { beyond: f64::MIN, ..Figures::default() }, 0, 0, 0);
@@ -109,12 +112,17 @@ impl Cell {
         Ok(figures)
     }
 
+    const fn bound(&self) -> Bound {
+        Bound { rate: self.rate, burst: self.rate }
+    }
+
     fn scene(&self, seed: u64) -> Scene {
         let mut dice = Dice::new(seed ^ self.rate.rotate_left(32));
         let often = |probability: f64| if self.weather.is_fair() { 0.0 } else { probability };
         Scene {
             model: self.model,
             config: self.config(),
+            token: self.bound().token(self.rate.div_ceil(PER_SHARD)),
             arrivals: arrivals(self.pattern, self.load * self.rate as f64, self.secs(), &mut dice),
             clients: 1,
             skew: self.weather.skew(),

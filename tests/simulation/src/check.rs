@@ -8,6 +8,13 @@ pub(crate) struct Bound {
     pub(crate) burst: u64,
 }
 
+impl Bound {
+    /// The time in which one token comes back to one of so many shards, in nanoseconds.
+    pub(crate) fn token(self, shards: u64) -> i128 {
+        i128::from(1_000_000_000_u64.div_ceil(self.rate)) * i128::from(shards)
+    }
+}
+
 const TOKEN: i128 = 1_000_000_000;
 
 /// A bucket counted exactly, in billionths of a token.

@@ -34,20 +34,41 @@ impl Control {
 }
 
 /// Whether it gives tokens of a bucket back.
-pub(crate) fn gives_back(update: &Update) -> bool {
-    update
-        .changes()
-        .iter()
-        .any(|change| matches!(change, Change::Set(_, Assigned::Difference(Operand::At(path), _)) if is_tat(path)))
+fn gives_back(update: &Update) -> bool {
+    tat_of(update).is_some_and(|to| matches!(to, Assigned::Difference(..)))
 }
 
-/// Whether it takes tokens of a bucket.
-pub(crate) fn takes(update: &Update) -> bool {
-    !gives_back(update) && update.changes().iter().any(|change| matches!(change, Change::Set(path, _) if is_tat(path)))
+fn tat_of(update: &Update) -> Option<&Assigned> {
+    update.changes().iter().find_map(|change| match change {
+        Change::Set(path, to) if is_tat(path) => Some(to),
+        Change::Set(..) | Change::Add(..) | Change::Join(..) | Change::Remove(_) => None,
+    })
+}
+
+/// From when on a request counts that takes one token for itself, by its environment's clock: the moment from which its
+/// bucket is debited. A request that retries is judged by the moment of its first try. `None` where the update takes no
+/// token, or a lease, of which each token counts when it is spent.
+pub(crate) fn counts_from(update: &Update, terms: &Terms, token: i128) -> Option<i128> {
+    let from = terms.condition.as_ref().and_then(debited_from)?;
+    let taken = match tat_of(update)? {
+        Assigned::Is(Operand::Value(Value::Number(to))) => to - from,
+        Assigned::Sum(_, Operand::Value(Value::Number(more))) => *more,
+        Assigned::Is(_) | Assigned::Sum(..) | Assigned::Difference(..) => return None,
+    };
+    (taken <= token).then_some(from)
+}
+
+fn debited_from(condition: &Condition) -> Option<i128> {
+    match condition {
+        Condition::AtMost(subject, Value::Number(from)) if of_tat(subject) => Some(*from),
+        Condition::Between(subject, Value::Number(from), _) if of_tat(subject) => Some(*from),
+        Condition::And(left, right) | Condition::Or(left, right) => debited_from(left).or_else(|| debited_from(right)),
+        _ => None,
+    }
 }
 
 fn is_tat(path: &Path) -> bool {
-    path.name == "tat"
+    path.name.starts_with("tat")
 }
 
 fn of_tat(subject: &Subject) -> bool {
@@ -65,9 +86,9 @@ fn idle_from(condition: &Condition) -> Option<i128> {
 
 fn from_now(condition: &Condition, now: i128) -> Condition {
     match condition {
-        Condition::AtMost(subject, Value::Number(_)) if of_tat(subject) => Condition::at_most("tat", now),
+        Condition::AtMost(subject, Value::Number(_)) if of_tat(subject) => Condition::at_most(subject.clone(), now),
         Condition::Between(subject, Value::Number(low), high) if of_tat(subject) => {
-            Condition::between("tat", now.min(*low), high.clone())
+            Condition::between(subject.clone(), now.min(*low), high.clone())
         }
         Condition::And(left, right) => from_now(left, now).and(from_now(right, now)),
         Condition::Or(left, right) => from_now(left, now).or(from_now(right, now)),

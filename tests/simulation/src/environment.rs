@@ -70,11 +70,12 @@ impl Environment {
         service: &Arc<Service>,
         truth: Truth,
         off: i64,
+        token: i128,
     ) -> Result<Arc<Self>, String> {
         let compiled = compile("gateway.yaml", Host { files: &Text(config), env: &|_| None });
         let routes = compiled.map_err(|problems| problems.to_string())?.routes;
         let (wall, ice) = (Arc::new(Wall::new(truth, off)), Arc::new(Ice::default()));
-        let way = Way { shared: Arc::clone(shared), wall: Arc::clone(&wall), ice: Arc::clone(&ice) };
+        let way = Way { shared: Arc::clone(shared), wall: Arc::clone(&wall), ice: Arc::clone(&ice), token };
         let world = World { table: Arc::new(way), upstream: Arc::clone(service) as _, clock: Arc::clone(&wall) as _ };
         Ok(Arc::new(Self { gateway: Gateway::new(routes, world), wall, ice, truth }))
     }

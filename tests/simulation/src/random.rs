@@ -19,6 +19,7 @@ pub(crate) fn scene(seed: u64, control: Control) -> (Scene, Bound) {
     let scene = Scene {
         model: if dice.chance(0.3) { Model::Lambda } else { Model::Many(2 + dice.below(4) as usize) },
         config: config(bound, &mut dice),
+        token: bound.token(1),
         arrivals: clusters(bound, &mut dice),
         clients: 1 + dice.below(4),
         skew: if dice.chance(0.5) { SKEW } else { 0 },
@@ -39,19 +40,19 @@ pub(crate) fn scene(seed: u64, control: Control) -> (Scene, Bound) {
     (scene, bound)
 }
 
-/// A bucket, and half the time a second limit, before it or after it.
+/// A bucket, and mostly a second limit before it or after it; some are counted in one item.
 fn config(bound: Bound, dice: &mut Dice) -> String {
     let Bound { rate, burst } = bound;
     let window = 1 + dice.below(2 * rate);
-    let narrow = ["global", "request.ip"];
-    let by = narrow.get(dice.below(2) as usize).copied().unwrap_or("global");
-    let order = ["bucket", "bucket, other", "other, bucket"];
-    let uses = order.get(dice.below(3) as usize).copied().unwrap_or("bucket");
+    let mut one_of = |texts: &[&'static str]| texts.get(dice.below(texts.len() as u64) as usize).copied().unwrap_or("");
+    let (by, other_by) = (one_of(&["global", "request.path"]), one_of(&["global", "request.path", "request.ip"]));
+    let algorithm = one_of(&["fixed_window", "sliding_window"]);
+    let uses = one_of(&["bucket", "bucket, other", "other, bucket"]);
     format!(
         "version: 1
 limits:
-  bucket: {{rate: {rate}/s, by: global, burst: {burst}, on_store_failure: closed}}
-  other: {{rate: {window}/s, by: {by}, algorithm: fixed_window, on_store_failure: closed}}
+  bucket: {{rate: {rate}/s, by: {by}, burst: {burst}, on_store_failure: closed}}
+  other: {{rate: {window}/s, by: {other_by}, algorithm: {algorithm}, on_store_failure: closed}}
 routes:
   - {{name: all, auth: none, match: {{path: /**}}, limits: [{uses}], to: {{respond: {{body: ok}}}}}}
 "

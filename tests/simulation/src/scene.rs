@@ -28,6 +28,8 @@ const IDLE: u64 = 10_000_000_000;
 pub(crate) struct Scene {
     pub(crate) model: Model,
     pub(crate) config: String,
+    /// What one token is of an item of the limit that is checked, in nanoseconds.
+    pub(crate) token: i128,
     /// When requests come, in nanoseconds from the start.
     pub(crate) arrivals: Vec<u64>,
     /// From how many clients, which matters to limits by address.
@@ -113,7 +115,7 @@ impl Scene {
     }
 
     fn environment(&self, stage: &Stage, dice: &mut Dice) -> Result<Arc<Environment>, String> {
-        Environment::start(&self.config, &stage.shared, &stage.service, stage.truth, self.off(dice))
+        Environment::start(&self.config, &stage.shared, &stage.service, stage.truth, self.off(dice), self.token)
     }
 
     fn off(&self, dice: &mut Dice) -> i64 {

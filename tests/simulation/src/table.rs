@@ -8,9 +8,9 @@ use std::time::Duration;
 use tollgate::forward::BoxFuture;
 use tollgate::table::{Item, MemoryTable, Reading, Table, TableError, Terms, ThrottleReason, Update, Which};
 
-use crate::control::{Control, takes};
+use crate::control::{Control, counts_from};
 use crate::dice::Dice;
-use crate::world::{Ice, TRACE, Trace, Truth, Wall};
+use crate::world::{Ice, TRACE, Truth, Wall};
 
 /// After so long the adapter gives up (state.md §13.2).
 const TIMEOUT: Duration = Duration::from_millis(130);
@@ -156,19 +156,21 @@ pub(crate) struct Way {
     pub(crate) shared: Arc<Shared>,
     pub(crate) wall: Arc<Wall>,
     pub(crate) ice: Arc<Ice>,
+    /// What one token is of an item, in nanoseconds.
+    pub(crate) token: i128,
 }
 
 impl Way {
     async fn update(&self, which: Which, key: &str, update: &Update, terms: &Terms) -> Result<Item, TableError> {
-        let read = TRACE.try_with(Trace::read).ok();
-        let distorted = self.shared.control.distort(update, terms, self.wall.told());
+        let told = self.wall.told();
+        let distorted = self.shared.control.distort(update, terms, told);
         let (update, terms) = distorted.as_ref().map_or((update, terms), |(update, terms)| (update, terms));
+        let counts = counts_from(update, terms, self.token).map(|from| self.wall.truly(from.min(told)));
         let answer = self.send(which, key, update, terms).await;
-        if let Some(read) = read
+        if let Some(counts) = counts
             && answer.is_ok()
-            && takes(update)
         {
-            _ = TRACE.try_with(|trace| trace.took(read));
+            _ = TRACE.try_with(|trace| trace.took(counts));
         }
         answer
     }

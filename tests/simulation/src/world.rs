@@ -59,12 +59,16 @@ impl Wall {
     pub(crate) fn told(&self) -> i128 {
         self.told.load(Ordering::Relaxed).into()
     }
+
+    /// When this is truly, what it calls `moment`; in nanoseconds since the start.
+    pub(crate) fn truly(&self, moment: i128) -> u64 {
+        u64::try_from(moment - i128::from(START) - i128::from(self.off.load(Ordering::Relaxed))).unwrap_or(0)
+    }
 }
 
 impl Clock for Wall {
     fn now(&self) -> Timestamp {
         let truth = self.truth.now();
-        _ = TRACE.try_with(|trace| trace.read.set(truth));
         let told = (START + truth).saturating_add_signed(self.off.load(Ordering::Relaxed));
         self.told.store(told, Ordering::Relaxed);
         Timestamp::from_nanos(told)
@@ -147,9 +151,7 @@ pub(crate) struct Trace {
     ledger: Arc<Ledger>,
     truth: Truth,
     arrived: u64,
-    /// When it last looked at its clock.
-    read: Cell<u64>,
-    /// When it had looked at its clock before it took tokens for itself.
+    /// From when on the token counts that the table granted to it alone.
     took: Cell<Option<u64>>,
     decided: Cell<Option<u64>>,
     counts: Cell<Option<u64>>,
@@ -162,20 +164,15 @@ impl Trace {
             ledger: Arc::clone(ledger),
             truth,
             arrived,
-            read: Cell::new(arrived),
             took: Cell::default(),
             decided: Cell::default(),
             counts: Cell::default(),
         }
     }
 
-    pub(crate) const fn read(&self) -> u64 {
-        self.read.get()
-    }
-
-    /// The table granted it tokens that it asked for after it had looked at its clock at `read`.
-    pub(crate) fn took(&self, read: u64) {
-        self.took.set(Some(read));
+    /// The table granted it a token, which counts from then on.
+    pub(crate) fn took(&self, from: u64) {
+        self.took.set(Some(from));
     }
 
     /// Its limits let it pass, or not.
