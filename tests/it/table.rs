@@ -13,7 +13,7 @@ use tollgate::auth::Auth;
 use tollgate::clock::{Clock, Timestamp};
 use tollgate::exchange::{LimitVerdict, Scheme};
 use tollgate::expression::{Expression, Facts, Params, Place, Scope};
-use tollgate::limit::{Accuracy, Algorithm, Around, Limit, LimitKey, Limits, OnStoreFailure, Rate, Taken, Use};
+use tollgate::limit::{Accuracy, Algorithm, Around, Held, Limit, LimitKey, Limits, OnStoreFailure, Rate, Taken, Use};
 use tollgate::refusal::Refusal;
 use tollgate::table::{
     Assigned, Condition, Item, KEY, MemoryTable, Operand, Path, Reading, Subject, Table, TableError, Terms, Update,
@@ -74,7 +74,9 @@ async fn take(limits: &Limits, ip: u8, table: &dyn Table, clock: &dyn Clock) -> 
         response: None,
         now: clock.now(),
     };
-    limits.take(&facts, &Auth::Public.identify(), Around { table, clock, seed: 1, deadline: None }).await
+    limits
+        .take(Held::default(), &facts, &Auth::Public.identify(), Around { table, clock, seed: 1, deadline: None })
+        .await
 }
 
 pub(crate) fn per_ip(config: &str, rate: &str, on_store_failure: OnStoreFailure) -> Limits {

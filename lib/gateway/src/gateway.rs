@@ -149,9 +149,12 @@ impl Gateway {
         route.preflight(&request, &mut exchange.shadowed)?; // 204
         route.screen.check(&request, &mut exchange.shadowed)?; // 403 413 415
         (request.body, trail.body) = route.screen.limit_body(request.body);
+        let around = self.world.around(&request.origin);
+        let facts = facts(&request, &path, &params, None, &route.name, now);
+        let (taken, held) = route.limits.take_before(&facts, around).await;
+        trail.take(exchange, taken, &self.world)?; // 429 503
         let caller = route.auth.identify();
-        let facts = facts(&request, &path, &params, Some(&caller), &route.name, now);
-        let taken = route.limits.take(&facts, &caller, self.world.around(&request.origin)).await;
+        let taken = route.limits.take(held, &facts, &caller, around).await;
         trail.take(exchange, taken, &self.world)?; // 429 503
         let (asked, body) = Asked::new(request, path, params, caller, now);
         route.to.answer(&self.world, route, exchange, &asked, body).await // 400 502 503 504

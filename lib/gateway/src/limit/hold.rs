@@ -16,7 +16,7 @@ use super::algorithm::{Ask, KEPT, SKEW, Seen, Settled, Taking};
 use super::book::Moment;
 use super::key::Key;
 use super::lease::Spent;
-use super::{Accuracy, Limit, LimitKey, OnStoreFailure};
+use super::{Accuracy, Around, Limit, LimitKey, OnStoreFailure};
 use crate::clock::{Clock, Timestamp};
 use crate::forward::BoxFuture;
 use crate::mode::Mode;
@@ -43,7 +43,12 @@ pub(super) struct World<'a> {
     pub(super) deadline: Option<Instant>,
 }
 
-impl World<'_> {
+impl<'a> World<'a> {
+    pub(super) fn of(around: Around<'a>, patience: Duration) -> Self {
+        let Around { table, clock, seed, deadline } = around;
+        Self { table, clock, seed, bound: Instant::now() + patience, deadline }
+    }
+
     /// How long the request can wait.
     fn patience(&self) -> Duration {
         self.deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()))
@@ -75,6 +80,7 @@ pub(super) enum Given {
 }
 
 /// One limit as it is asked for one request, or ahead of any.
+#[derive(Debug)]
 pub(super) struct Asked<'a> {
     pub(super) limit: &'a Arc<Limit>,
     pub(super) mode: Mode,
@@ -116,8 +122,8 @@ impl<'a> Asked<'a> {
     }
 
     /// A lease that is asked for before it is needed.
-    pub(super) fn ahead(limit: &'a Arc<Limit>, item: Key) -> Self {
-        Self { ahead: true, counted: true, astray: true, ..Self::new(limit, Mode::Shadow, item, 1) }
+    pub(super) fn ahead(limit: &'a Arc<Limit>, item: Key, cost: u64) -> Self {
+        Self { ahead: true, counted: true, astray: true, ..Self::new(limit, Mode::Shadow, item, cost) }
     }
 
     pub(super) fn refuses(&self) -> bool {

@@ -285,14 +285,14 @@ impl Limit {
         Self { headers, ..self }
     }
 
-    fn key(&self, facts: &Facts<'_>, caller: &Caller) -> Key {
+    fn key(&self, facts: &Facts<'_>, caller: Option<&Caller>) -> Key {
         let ip = self.ipv6_prefix.map_or(facts.ip, |prefix| address::masked(facts.ip, prefix));
         let facts = &Facts { ip, ..*facts };
         let subject = match &self.by {
             LimitKey::Global => None,
             LimitKey::By(by) => by.text(facts).ok().filter(|subject| !subject.is_empty()),
         };
-        let via = if self.items.with_via { caller.via() } else { "" };
+        let via = caller.filter(|_| self.items.with_via).map_or("", Caller::via);
         self.items.stem.key(subject.as_deref().map(|subject| (via, subject)))
     }
 
@@ -425,26 +425,66 @@ impl Limits {
         Self(Vec::new())
     }
 
-    /// Takes one request from every limit, or from none.
+    /// Takes one request from the limits that stand before identification (`before: identify`), or from none. Where one
+    /// refuses, the rest of the request is not even looked at; else [`Self::take`] goes on with what is held.
+    pub async fn take_before(&self, facts: &Facts<'_>, around: Around<'_>) -> (Taken, Held<'_>) {
+        let early = self.in_force().filter(|used| used.limit.before_identify);
+        let mut held = Held { asked: early.map(|used| used.asked(facts, None, around.seed)).collect(), left: BOUND };
+        if held.asked.is_empty() {
+            return (Taken::default(), held);
+        }
+        let world = World::of(around, held.left);
+        hold(&mut held.asked, &world).await;
+        held.left = world.bound.saturating_duration_since(Instant::now());
+        (conclude(&held.asked, around.clock), held)
+    }
+
+    /// Sees to it that leases which are known to be needed are there or under way, while the caller is identified
+    /// (state.md §5). Only leases: whoever is turned away next leaves them to others, and so takes nothing from anyone.
+    pub async fn prepare(&self, facts: &Facts<'_>, around: Around<'_>) {
+        for used in self.in_force().filter(|used| used.limit.may_lease() && used.limit.is_known_early()) {
+            let asked = used.asked(facts, None, around.seed);
+            taken::prepare(&used.limit, asked.item, asked.cost, around).await;
+        }
+    }
+
+    /// Takes one request from every limit, or from none; `held` is what stands before identification gave.
     ///
     /// Waits for the table [`BOUND`] at most, and not at all for what is leased or a key that is known to be over; and
     /// where a limit lets requests queue, for the request's turn, but never beyond its deadline.
-    pub async fn take(&self, facts: &Facts<'_>, caller: &Caller, around: Around<'_>) -> Taken {
+    pub async fn take<'a>(&'a self, held: Held<'a>, facts: &Facts<'_>, caller: &Caller, around: Around<'_>) -> Taken {
         if self.0.is_empty() {
             return Taken::default();
         }
         let facts = Facts { caller: Some(caller), ..*facts };
-        let Around { table, clock, seed, deadline } = around;
-        let world = World { table, clock, seed, bound: Instant::now() + BOUND, deadline };
-        let in_force = self.0.iter().filter(|used| used.mode != Mode::Off);
-        let mut asked: Vec<_> = in_force.map(|used| used.asked(&facts, caller, seed)).collect();
-        hold(&mut asked, &world).await;
-        conclude(&asked, clock)
+        let Held { mut asked, left } = held;
+        let late = self.in_force().filter(|used| !used.limit.before_identify);
+        asked.extend(late.map(|used| used.asked(&facts, Some(caller), around.seed)));
+        hold(&mut asked, &World::of(around, left)).await;
+        conclude(&asked, around.clock)
+    }
+
+    fn in_force(&self) -> impl Iterator<Item = &Use> {
+        self.0.iter().filter(|used| used.mode != Mode::Off)
+    }
+}
+
+/// What limits gave to a request whose caller is not known yet.
+#[derive(Debug)]
+pub struct Held<'a> {
+    asked: Vec<Asked<'a>>,
+    /// For how long the table may still be waited for.
+    left: Duration,
+}
+
+impl Default for Held<'_> {
+    fn default() -> Self {
+        Self { asked: Vec::new(), left: BOUND }
     }
 }
 
 impl Use {
-    fn asked<'a>(&'a self, facts: &Facts<'_>, caller: &Caller, seed: u64) -> Asked<'a> {
+    fn asked<'a>(&'a self, facts: &Facts<'_>, caller: Option<&Caller>, seed: u64) -> Asked<'a> {
         let limit = &self.limit;
         let item = limit.shard(limit.key(facts, caller), seed);
         Asked::new(limit, self.mode, item, limit.cost.of(facts, limit.meter.most()))

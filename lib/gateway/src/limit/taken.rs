@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
-use tokio::time::Instant;
 
-use super::Limit;
 use super::algorithm::{Ask, Seen};
 use super::book::Moment;
 use super::fields::{Told, fields};
 use super::hold::{Answer, Asked, Given, World, ask_ahead};
 use super::key::Key;
+use super::lease::Spent;
+use super::{Around, BOUND, Limit};
 use crate::clock::{Clock, Timestamp};
 use crate::exchange::LimitVerdict;
 use crate::mode::{Mode, Shadowed};
@@ -106,12 +106,7 @@ impl Asked<'_> {
                 ask.cost
             }
             Answer::Admitted { ask, given: Given::ByLease { spent, .. }, .. } => {
-                self.limit.book.with(&self.item, Moment::of(clock), |standing, _| {
-                    if let Some(share) = standing.held() {
-                        share.put_back(spent);
-                    }
-                    ((), None)
-                });
+                put_back(self.limit, &self.item, spent, clock);
                 ask.cost
             }
             Answer::Admitted { seen, ask, given: Given::Locally } => {
@@ -180,25 +175,43 @@ impl Return {
 async fn refill(limit: &Arc<Limit>, item: Key, table: &dyn Table, clock: &dyn Clock) {
     let moment = Moment::of(clock);
     let low = limit.book.with(&item, moment, |standing, era| {
-        let low = standing.held().is_some_and(|share| {
-            let left = share.left(moment.at, era);
-            share.is_low(left, moment.at)
-        });
+        let low = standing.held().is_some_and(|share| share.is_low(share.left(moment.at, era), moment.at));
         (low, None)
     });
-    if !low {
-        return;
+    if low {
+        let around = Around { table, clock, seed: item.seed(), deadline: None };
+        ask_for_lease(limit, item, 1, &World::of(around, PATIENCE)).await;
     }
-    let world = World { table, clock, seed: item.seed(), bound: Instant::now() + PATIENCE, deadline: None };
-    let mut asked = [Asked::ahead(limit, item)];
-    ask_ahead(&mut asked, item, &world).await;
+}
+
+/// Asks for a lease, where a request for `cost` will need one.
+pub(super) async fn prepare(limit: &Arc<Limit>, item: Key, cost: u64, around: Around<'_>) {
+    let moment = Moment::of(around.clock);
+    let needs = limit.book.with(&item, moment, |standing, era| {
+        let needs = standing.held().is_some_and(|share| {
+            share.left(moment.at, era) < cost && share.rests(moment.at).is_none() && share.flight.is_none()
+        });
+        (needs, None)
+    });
+    if needs {
+        ask_for_lease(limit, item, cost, &World::of(around, BOUND)).await;
+    }
+}
+
+async fn ask_for_lease(limit: &Arc<Limit>, item: Key, cost: u64, world: &World<'_>) {
+    let mut asked = [Asked::ahead(limit, item, cost)];
+    ask_ahead(&mut asked, item, world).await;
     let [asked] = &asked;
     if let Some(Answer::Admitted { given: Given::ByLease { spent, .. }, .. }) = asked.answer {
-        limit.book.with(&item, Moment::of(clock), |standing, _| {
-            if let Some(share) = standing.held() {
-                share.put_back(spent);
-            }
-            ((), None)
-        });
+        put_back(limit, &item, spent, world.clock);
     }
+}
+
+fn put_back(limit: &Limit, item: &Key, spent: Spent, clock: &dyn Clock) {
+    limit.book.with(item, Moment::of(clock), |standing, _| {
+        if let Some(share) = standing.held() {
+            share.put_back(spent);
+        }
+        ((), None)
+    });
 }

@@ -3,6 +3,7 @@
 mod algorithms;
 mod bounds;
 mod keys;
+mod leases;
 mod queue;
 mod returns;
 
@@ -227,7 +228,7 @@ async fn take_until(
     }
     let ip = IpAddr::V4(Ipv4Addr::new(192, 0, 2, from.ip));
     let facts = facts(&headers, from.path, ip, clock);
-    limits.take(&facts, &Auth::Public.identify(), Around { table, clock, seed: 1, deadline }).await
+    limits.take(Held::default(), &facts, &Auth::Public.identify(), Around { table, clock, seed: 1, deadline }).await
 }
 
 fn facts<'a>(headers: &'a HeaderMap, path: &'a str, ip: IpAddr, clock: &dyn Clock) -> Facts<'a> {

@@ -13,6 +13,7 @@ async fn let_in(by: &str, ipv6_prefix: Option<u8>, ips: &[&str]) -> Vec<bool> {
         passed.push(
             limits
                 .take(
+                    Held::default(),
                     &facts,
                     &Auth::Public.identify(),
                     Around { table: &table, clock: &clock, seed: 1, deadline: None },
