@@ -5,6 +5,7 @@ mod bounds;
 mod keys;
 mod queue;
 mod returns;
+mod told;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
