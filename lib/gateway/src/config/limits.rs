@@ -253,7 +253,8 @@ impl Reader<'_> {
             return None;
         }
         if !matches!(node.value, Value::Number(_)) {
-            return self.expression(node, "`cost`", Stands::Cost, &[]).map(Cost::Of);
+            let cost = self.expression(node, "`cost`", Stands::Cost, &[])?;
+            return Some(if cost.reads(Part::Response) { Cost::OfResponse(cost) } else { Cost::Of(cost) });
         }
         let cost = self.problems.integer(node, "`cost`", 1, i64::MAX).and_then(|cost| u64::try_from(cost).ok())?;
         let most = of.map_or(u64::MAX, |(algorithm, (rate, _))| algorithm.most(rate));

@@ -212,7 +212,7 @@ fn limit(Use { limit, mode }: &Use) -> String {
     };
     let cost = match &limit.cost {
         Cost::Fixed(cost) => cost.to_string(),
-        Cost::Of(expression) => expression.source().to_owned(),
+        Cost::Of(expression) | Cost::OfResponse(expression) => expression.source().to_owned(),
     };
     let mut text = format!("{}{} {} by {by}", limit.name, shown(*mode), limit.rate);
     if limit.before_identify {

@@ -43,7 +43,7 @@ pub enum Place {
     LimitKey,
     /// The subject of a sticky split.
     Sticky,
-    /// `cost` of a limit.
+    /// `cost` of a limit: of the request, or of its answer.
     Cost,
     /// Templates of the upstream's request, of fixed answers and redirects.
     Request,

@@ -58,7 +58,7 @@ pub(super) fn conclude(asked: &[Asked<'_>], clock: &dyn Clock) -> Taken {
             }
         }
         if one.mode == Mode::Enforce {
-            told.push(Told { limit: &one.limit.told, state });
+            told.push(Told { limit: &one.limit.told, set: one.limit.headers, state });
         }
     }
     taken.fields = fields(told);

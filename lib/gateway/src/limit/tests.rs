@@ -6,6 +6,7 @@ mod keys;
 mod leases;
 mod queue;
 mod returns;
+mod told;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
