@@ -47,10 +47,11 @@ fn table(missed: &mut Vec<String>) -> Result<(), String> {
         "| model | limit | accuracy | load | weather | over | admitted/ideal | writes/request | waited | worst second |",
     );
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
-    for cell in cells() {
+    for cell in cells().into_iter().filter(|c| std::env::var("RATES").is_ok_and(|r| r.split(',').any(|r| r == c.rate.to_string())) && std::env::var("MODEL").is_ok_and(|m| format!("{:?}", c.model).contains(&m))) {
         let figures = cell.play()?;
         print(&row(&cell, &figures));
         judge(&cell, &figures, missed);
+        print(&format!("   ahead {} exact {} leased {} | retries {} busyguess {} refused {} (ofguess hot {} cold {}) | leased tokens {} grants {} exact grants {}", tollgate::limit::hold::DBG[0].swap(0, std::sync::atomic::Ordering::Relaxed),  tollgate::limit::hold::DBG[1].swap(0, std::sync::atomic::Ordering::Relaxed), tollgate::limit::hold::DBG[2].swap(0, std::sync::atomic::Ordering::Relaxed), tollgate::limit::hold::DBG[3].swap(0, std::sync::atomic::Ordering::Relaxed), tollgate::limit::hold::DBG[4].swap(0, std::sync::atomic::Ordering::Relaxed), tollgate::limit::hold::DBG[5].swap(0, std::sync::atomic::Ordering::Relaxed), tollgate::limit::hold::DBG[6].swap(0, std::sync::atomic::Ordering::Relaxed), tollgate::limit::hold::DBG[7].swap(0, std::sync::atomic::Ordering::Relaxed), tollgate::limit::hold::DBG[8].swap(0, std::sync::atomic::Ordering::Relaxed), tollgate::limit::hold::DBG[9].swap(0, std::sync::atomic::Ordering::Relaxed), tollgate::limit::hold::DBG[10].swap(0, std::sync::atomic::Ordering::Relaxed)));
     }
     Ok(())
 }

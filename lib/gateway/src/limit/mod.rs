@@ -14,7 +14,8 @@ mod book;
 mod bucket;
 mod cost;
 mod fields;
-mod hold;
+#[allow(missing_docs)]
+pub mod hold;
 mod key;
 mod known;
 mod lease;
@@ -335,12 +336,12 @@ impl Limit {
         key.shard(nth(environment ^ key.seed(), self.items.shards))
     }
 
-    /// Another than that, drawn by `seed`.
+    /// Another than that of `key`, drawn by `seed`.
     fn other_shard(&self, key: Key, seed: u64) -> Key {
         let environment = *self.environment.get_or_init(|| seed);
         let home = nth(environment ^ key.seed(), self.items.shards);
         let ahead = 1 + nth(seed.rotate_left(17) ^ key.seed(), self.items.shards - 1);
-        key.shard((home + ahead) % self.items.shards)
+        key.shard(home).shard((home + ahead) % self.items.shards)
     }
 
     /// The same updates, on an item of this process alone.
