@@ -99,8 +99,16 @@ impl Explain {
             return Err(Failure::Input(format!("\"{}\" must start with / or with https://", self.url)));
         }
         let body = self.data.as_ref().map_or(Body::Empty, |data| Body::Full(data.clone().into()));
-        let origin =
-            Origin { ip: self.ip, scheme, host, version: "1.1", id: "explain".to_owned(), seed: 1, deadline: None };
+        let origin = Origin {
+            ip: self.ip,
+            scheme,
+            host,
+            version: "1.1",
+            id: "explain".to_owned(),
+            seed: 1,
+            deadline: None,
+            front_time: None,
+        };
         Ok(Request { method, path, query, headers, body, origin })
     }
 }

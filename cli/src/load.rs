@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use clap::Args;
-use tollgate::clock::SystemClock;
+use tollgate::clock::{Clock, SystemClock, UNKNOWN, Watched};
 use tollgate::config::{self, Compiled, Host, Problems};
 use tollgate::gateway::World;
 use tollgate::table::{MemoryTable, Table};
@@ -52,9 +52,9 @@ pub(crate) struct StateOption {
 
 impl StateOption {
     /// Opens the table.
-    pub(crate) async fn open(&self) -> Result<Arc<dyn Table>, Failure> {
+    async fn open(&self, clock: Arc<dyn Clock>) -> Result<Arc<dyn Table>, Failure> {
         let endpoint = match self.state.split_once(':') {
-            _ if self.state == "memory" => return Ok(Arc::new(MemoryTable::default())),
+            _ if self.state == "memory" => return Ok(Arc::new(MemoryTable::new(clock))),
             None if self.state == "dynamodb" => environment("TOLLGATE_DYNAMODB_ENDPOINT"),
             Some(("dynamodb", endpoint)) if !endpoint.is_empty() => Some(endpoint.to_owned()),
             _ => {
@@ -71,6 +71,7 @@ impl StateOption {
             control: environment("TOLLGATE_CONTROL_TABLE").unwrap_or(defaults.control),
             credentials: dummy.then(StaticCredentials::dummy),
             endpoint,
+            clock,
             ..DynamoSettings::default()
         };
         let table = DynamoTable::connect(settings).await;
@@ -81,9 +82,9 @@ impl StateOption {
 
 /// The outside, as it is here.
 pub(crate) async fn world(state: &StateOption) -> Result<World, Failure> {
-    let table = state.open().await?;
-    let clock = Arc::new(SystemClock);
-    let upstream = HttpUpstream::new(UpstreamSettings::default(), Arc::clone(&clock) as _);
+    let clock: Arc<dyn Clock> = Arc::new(Watched::new(SystemClock, UNKNOWN));
+    let table = state.open(Arc::clone(&clock)).await?;
+    let upstream = HttpUpstream::new(UpstreamSettings::default(), Arc::clone(&clock));
     Ok(World { table, upstream, clock })
 }
 

@@ -193,7 +193,8 @@ routes:
         "origin_not_listed: the origin \"https://evil.example\" is not listed; passes\n",
         "  screen    addresses (shadow) allow 10.0.0.0/8, deny none, body (off) at most 4B and never over 6MiB, content \
          types image/*: would refuse, address_denied: the address 127.0.0.1 is not let in; passes\n",
-        "  limit     few (shadow) 1/min by global, token_bucket burst 1, cost 1, exact, on_store_failure local: passes (few admits, 0 \
+        "  limit     few (shadow) 1/min by global, token_bucket burst 1, cost 1, leased, shards auto, \
+         headers standard, on_store_failure local: passes (few admits, 0 \
          left)\n",
         "  status    200\n",
     ] {

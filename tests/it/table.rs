@@ -13,7 +13,7 @@ use tollgate::auth::Auth;
 use tollgate::clock::{Clock, Timestamp};
 use tollgate::exchange::{LimitVerdict, Scheme};
 use tollgate::expression::{Expression, Facts, Params, Place, Scope};
-use tollgate::limit::{Algorithm, Limit, LimitKey, Limits, OnStoreFailure, Rate, Taken, Use};
+use tollgate::limit::{Accuracy, Algorithm, Around, Held, Limit, LimitKey, Limits, OnStoreFailure, Rate, Taken, Use};
 use tollgate::refusal::Refusal;
 use tollgate::table::{
     Assigned, Condition, Item, KEY, MemoryTable, Operand, Path, Reading, Subject, Table, TableError, Terms, Update,
@@ -74,7 +74,9 @@ async fn take(limits: &Limits, ip: u8, table: &dyn Table, clock: &dyn Clock) -> 
         response: None,
         now: clock.now(),
     };
-    limits.take(&facts, &Auth::Public.identify(), table, clock, None).await
+    limits
+        .take(Held::default(), &facts, &Auth::Public.identify(), Around { table, clock, seed: 1, deadline: None })
+        .await
 }
 
 pub(crate) fn per_ip(config: &str, rate: &str, on_store_failure: OnStoreFailure) -> Limits {
@@ -111,7 +113,7 @@ async fn says(algorithm: fn(u64) -> Algorithm, config: &str, table: &dyn Table) 
     let limit = |name: &str, rate: &str, algorithm| {
         let rate = Rate::parse(rate).unwrap();
         let limit = Limit::new(config.into(), name.into(), rate, LimitKey::Global, OnStoreFailure::Closed);
-        Use::from(Arc::new(limit.counted_by(algorithm)))
+        Use::from(Arc::new(limit.counted_by(algorithm).accurate(Accuracy::Exact)))
     };
     let environment = || Limits(vec![limit("l", "5/min", algorithm(5)), limit("all", "3/s", Algorithm::FixedWindow)]);
     let (environments, clock) = ([environment(), environment()], Moved::default());
@@ -126,7 +128,7 @@ async fn says(algorithm: fn(u64) -> Algorithm, config: &str, table: &dyn Table) 
             return None;
         }
         said.push((code, taken.fields, taken.verdicts));
-        taken.returns.give(table).await;
+        taken.later.run(table, clock).await;
     }
     Some(said)
 }

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use tollgate::clock::{Clock, Timestamp};
+use tollgate::clock::{Clock, DOUBTED, IN_STEP, Timestamp, Watched};
 use tollgate::limit::OnStoreFailure;
 use tollgate::table::{Condition, Item, Reading, Table, TableError, Terms, ThrottleReason, Update, Which};
 use tollgate_adapters::table::{DynamoSettings, DynamoTable, StaticCredentials, Timeouts};
@@ -19,6 +19,8 @@ use crate::table::{passes, per_ip};
 #[derive(Debug, Clone)]
 pub(crate) enum Reaction {
     Answer(u16, &'static str),
+    /// An answer that is dated.
+    Dated(u16, &'static str, &'static str),
     /// An answer of which one byte comes after the other, without end.
     Trickle,
     /// The head of an answer, and no more.
@@ -83,8 +85,13 @@ async fn connect(endpoint: &str, clock: Arc<dyn Clock>, timeouts: Timeouts) -> A
 async fn serve(mut stream: TcpStream, reactions: Vec<Reaction>, asked: Arc<AtomicUsize>) {
     while read_request(&mut stream).await.is_some() {
         let turn = asked.fetch_add(1, Ordering::SeqCst).min(reactions.len() - 1);
+        let mut fields = String::new();
         let (status, body) = match &reactions[turn] {
             Reaction::Answer(status, body) => (*status, *body),
+            Reaction::Dated(status, date, body) => {
+                fields = format!("date: {date}\r\n");
+                (*status, *body)
+            }
             Reaction::Held(body, until) => {
                 until.notified().await;
                 (200, *body)
@@ -108,7 +115,7 @@ async fn serve(mut stream: TcpStream, reactions: Vec<Reaction>, asked: Arc<Atomi
             }
         };
         let head = format!(
-            "HTTP/1.1 {status} X\r\ncontent-type: application/x-amz-json-1.0\r\ncontent-length: {}\r\n\r\n",
+            "HTTP/1.1 {status} X\r\ncontent-type: application/x-amz-json-1.0\r\ncontent-length: {}\r\n{fields}\r\n",
             body.len()
         );
         if stream.write_all((head + body).as_bytes()).await.is_err() {
@@ -277,6 +284,31 @@ async fn after_a_freeze_there_are_new_connections_and_without_one_the_old() {
         clock.0.store(moved, Ordering::Relaxed);
         assert!(add(&table).await.is_ok());
         assert_eq!(server.connections(), connections, "{moved}");
+    }
+}
+
+#[tokio::test]
+async fn the_dates_of_all_answers_are_held_against_the_clock() {
+    // The clock stands at 22:13:20.
+    for (status, date, body, breaks) in [
+        (200, "Tue, 14 Nov 2023 22:13:20 GMT", TAKEN, 0),
+        (200, "Tue, 14 Nov 2023 22:13:19 GMT", TAKEN, 0),
+        (200, "Tue, 14 Nov 2023 22:13:21 GMT", TAKEN, 0),
+        (200, "Tue, 14 Nov 2023 22:13:18 GMT", TAKEN, 1),
+        (200, "Tue, 14 Nov 2023 22:13:22 GMT", TAKEN, 1),
+        (500, "Tue, 14 Nov 2023 21:13:20 GMT", "{}", 1),
+        (200, "Thu, 01 Jan 1970 00:00:00 GMT", TAKEN, 1),
+        (200, "Fri, 31 Dec 9999 23:59:59 GMT", TAKEN, 1),
+        (200, "Mon, 01 Jan 1900 00:00:00 GMT", TAKEN, 0),
+        (200, "2023-11-14T22:13:20Z", TAKEN, 0),
+        (200, "", TAKEN, 0),
+    ] {
+        let server = Server::start(vec![Reaction::Dated(status, date, body)]).await;
+        let clock = Arc::new(Watched::new(Moved::default(), IN_STEP));
+        let table = server.table_with(Arc::clone(&clock) as Arc<dyn Clock>, PATIENT).await;
+        assert_eq!(add(&table).await.is_ok(), status == 200, "{date}");
+        assert_eq!(clock.breaks(), breaks, "{date}");
+        assert_eq!(clock.error(), if breaks == 0 { IN_STEP } else { DOUBTED }, "{date}");
     }
 }
 

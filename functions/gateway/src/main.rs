@@ -4,7 +4,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use tokio::runtime::Builder;
-use tollgate::clock::SystemClock;
 use tollgate::config::{self, Host};
 use tollgate::gateway::{Gateway, World};
 use tollgate_adapters::files::Disk;
@@ -49,10 +48,11 @@ async fn start(settings: &Settings) -> Result<(Gateway, DoorSettings, LogSink), 
     let path = settings.config.to_string_lossy().into_owned();
     let compiling =
         tokio::task::spawn_blocking(move || config::compile(&path, Host { files: &Disk, env: &environment }));
-    let table = DynamoTable::connect(settings.table()).await;
+    let clock = settings.clock();
+    let table = DynamoTable::connect(settings.table(Arc::clone(&clock))).await;
     table.warm().await;
     let compiled = compiling.await.map_err(|fault| fault.to_string())?.map_err(|problems| problems.to_string())?;
-    let upstream = HttpUpstream::new(UpstreamSettings::default(), Arc::new(SystemClock));
-    let world = World { table, upstream, clock: Arc::new(SystemClock) };
+    let upstream = HttpUpstream::new(UpstreamSettings::default(), Arc::clone(&clock));
+    let world = World { table, upstream, clock };
     Ok((Gateway::new(compiled.routes, world), door, telemetry::stdout(settings.log)))
 }

@@ -7,6 +7,9 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use tollgate::clock::{Clock, IN_STEP, SystemClock, UNKNOWN, Watched};
 
 use crate::door::health::HEALTH_PATH;
 use crate::door::lambda::{LambdaSettings, ResponseMode};
@@ -143,9 +146,16 @@ impl Settings {
         })
     }
 
-    /// Where the tables are. An endpoint of its own takes the credentials of the environment like AWS's.
-    pub fn table(&self) -> DynamoSettings {
+    /// The one clock of this process. Lambda keeps its environments' in step; of another host's nothing is known.
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        let in_step = self.listen.is_none() && self.runtime_api.is_some();
+        Arc::new(Watched::new(SystemClock, if in_step { IN_STEP } else { UNKNOWN }))
+    }
+
+    /// Where the tables are, timed by `clock`. An endpoint of its own takes the credentials of the environment like AWS's.
+    pub fn table(&self, clock: Arc<dyn Clock>) -> DynamoSettings {
         DynamoSettings {
+            clock,
             hot: self.hot_table.clone(),
             control: self.control_table.clone(),
             endpoint: self.dynamodb_endpoint.clone(),
@@ -231,6 +241,15 @@ mod tests {
         };
         assert_eq!(settings.door(), Some(DoorSettings::Lambda(lambda)));
         assert!(!settings.one_at_a_time());
+    }
+
+    #[test]
+    fn lambda_keeps_its_clocks_in_step_and_of_others_nothing_is_known() {
+        let api = ("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001");
+        let listen = ("TOLLGATE_LISTEN", "0.0.0.0:8080");
+        for (set, error) in [(&[api][..], IN_STEP), (&[listen], UNKNOWN), (&[api, listen], UNKNOWN)] {
+            assert_eq!(read(set).unwrap().clock().error(), error);
+        }
     }
 
     #[test]

@@ -174,6 +174,7 @@ mod tests {
                 id: "id-1".to_owned(),
                 seed: 0,
                 deadline: None,
+                front_time: None,
             },
         };
         Exchange::open(&request, Timestamp::from_millis(1_795_522_513_123))

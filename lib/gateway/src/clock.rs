@@ -6,10 +6,41 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
-/// Tells the wall time.
+mod watched;
+
+pub use watched::Watched;
+
+/// How far a clock may be off that its host keeps in step, as AWS does.
+pub const IN_STEP: Duration = Duration::from_millis(5);
+
+/// How far a clock may be off of which nothing is known.
+pub const UNKNOWN: Duration = Duration::from_millis(20);
+
+/// How far a clock may be off that is not trusted at the moment.
+pub const DOUBTED: Duration = Duration::from_secs(1);
+
+/// Tells the wall time, and how far it can be trusted.
 pub trait Clock: Send + Sync + Debug {
     /// Now, as this environment's clock has it.
     fn now(&self) -> Timestamp;
+
+    /// How far `now` may be off, either way: [`IN_STEP`], [`UNKNOWN`], or [`DOUBTED`] while something spoke against it.
+    fn error(&self) -> Duration {
+        IN_STEP
+    }
+
+    /// How often trust in it was lost. Whatever is kept by wall time (a lease, a cached yes) and was stamped under
+    /// another count is void. To be read after [`Self::now`], which may find out.
+    fn breaks(&self) -> u64 {
+        0
+    }
+
+    /// Hears that a front door took the request that is about to be served at `at`, by its own clock.
+    fn saw_front(&self, _at: Timestamp) {}
+
+    /// Hears that the table dated (RFC 9110 §6.6.1, whole seconds) an answer `date`, whose request was `sent` and which
+    /// was `received` at these times of this clock.
+    fn saw_date(&self, _date: Timestamp, _sent: Timestamp, _received: Timestamp) {}
 }
 
 /// A moment: nanoseconds since the Unix epoch.

@@ -51,6 +51,8 @@ pub struct Origin {
     pub seed: u64,
     /// When the platform stops waiting, where it says so; caps every timeout.
     pub deadline: Option<tokio::time::Instant>,
+    /// When the front door took the request, by its own clock, where it says so: what this environment's is held against.
+    pub front_time: Option<Timestamp>,
 }
 
 /// The scheme of the client's request.

@@ -22,7 +22,7 @@ use crate::exchange::{After, Body, Exchange, Origin, Request, Response, Served};
 use crate::expression::{Facts, Params};
 use crate::forward::flow::Watch;
 use crate::forward::{Backend, Upstream};
-use crate::limit::Taken;
+use crate::limit::{Around, Taken};
 use crate::refusal::Refusal;
 use crate::route::{Outcome, Route, Router, normalise};
 use crate::table::Table;
@@ -43,6 +43,12 @@ pub struct World {
     pub upstream: Arc<dyn Upstream>,
     /// Wall time.
     pub clock: Arc<dyn Clock>,
+}
+
+impl World {
+    fn around(&self, origin: &Origin) -> Around<'_> {
+        Around { table: &*self.table, clock: &*self.clock, seed: origin.seed, deadline: origin.deadline }
+    }
 }
 
 /// A compiled config. Only [`crate::config::compile`] makes one.
@@ -97,6 +103,9 @@ impl Gateway {
     /// Answers one request. Never fails: a refusal is an answer too.
     pub async fn handle(&self, request: Request) -> Served {
         let started = tokio::time::Instant::now();
+        if let Some(at) = request.origin.front_time {
+            self.world.clock.saw_front(at);
+        }
         let mut exchange = Exchange::open(&request, self.world.clock.now());
         let mut trail = Trail { origin: request.headers.get(ORIGIN).cloned(), ..Trail::default() };
         let head = request.method == Method::HEAD;
@@ -140,11 +149,13 @@ impl Gateway {
         route.preflight(&request, &mut exchange.shadowed)?; // 204
         route.screen.check(&request, &mut exchange.shadowed)?; // 403 413 415
         (request.body, trail.body) = route.screen.limit_body(request.body);
+        let around = self.world.around(&request.origin);
+        let facts = facts(&request, &path, &params, None, &route.name, now);
+        let (taken, held) = route.limits.take_before(&facts, around).await;
+        trail.take(exchange, taken, &self.world)?; // 429 503
         let caller = route.auth.identify();
-        let facts = facts(&request, &path, &params, Some(&caller), &route.name, now);
-        let taken =
-            route.limits.take(&facts, &caller, &*self.world.table, &*self.world.clock, request.origin.deadline).await;
-        trail.take(exchange, taken, &self.world.table)?; // 429 503
+        let taken = route.limits.take(held, &facts, &caller, around).await;
+        trail.take(exchange, taken, &self.world)?; // 429 503
         let (asked, body) = Asked::new(request, path, params, caller, now);
         route.to.answer(&self.world, route, exchange, &asked, body).await // 400 502 503 504
     }
@@ -270,13 +281,13 @@ impl Exchange {
 
 impl Trail<'_> {
     /// Takes down what the limits said.
-    fn take(&mut self, exchange: &mut Exchange, taken: Taken, table: &Arc<dyn Table>) -> Result<(), Refusal> {
+    fn take(&mut self, exchange: &mut Exchange, taken: Taken, world: &World) -> Result<(), Refusal> {
         self.limits = taken.fields;
         exchange.limits = taken.verdicts;
         exchange.shadowed.append(taken.shadowed);
-        if !taken.returns.is_empty() {
-            let table = Arc::clone(table);
-            self.after.push(async move { taken.returns.give(&*table).await });
+        if !taken.later.is_empty() {
+            let (table, clock) = (Arc::clone(&world.table), Arc::clone(&world.clock));
+            self.after.push(async move { taken.later.run(&*table, &*clock).await });
         }
         match taken.refused {
             Some(refusal) => Err(refusal),

@@ -164,7 +164,7 @@ pub enum Refusal {
 pub struct Wire {
     /// The status.
     pub status: StatusCode,
-    /// The stable code: the end of the problem's `type`, a metric's label.
+    /// The stable code: a metric's label, and the end of the problem's `type` where that is ours.
     pub code: &'static str,
     /// What the client is told.
     pub detail: &'static str,
@@ -248,18 +248,30 @@ impl Refusal {
     /// refusal (`Allow`, `Retry-After`).
     pub fn into_response(&self, id: &str) -> Response {
         let wire = self.wire();
-        let problem = serde_json::json!({
-            "type": format!("urn:tollgate:problem:{}", wire.code),
+        let mut problem = serde_json::json!({
+            "type": self.problem_type(wire.code),
             "title": wire.status.canonical_reason().unwrap_or("Error"),
             "status": wire.status.as_u16(),
             "detail": wire.detail,
             "instance": id,
             "code": wire.code,
         });
+        if let (Self::OverLimit { limit, .. }, Some(members)) = (self, problem.as_object_mut()) {
+            members.insert("violated-policies".to_owned(), serde_json::json!([limit]));
+        }
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         self.fields(&mut headers);
         Response { status: wire.status, headers, body: Body::Full(Bytes::from(problem.to_string())) }
+    }
+
+    /// The registered type where there is one (draft-ietf-httpapi-ratelimit-headers-11 §5.1), or one of ours.
+    fn problem_type(&self, code: &str) -> String {
+        if matches!(self, Self::OverLimit { .. }) {
+            QUOTA_EXCEEDED.to_owned()
+        } else {
+            format!("urn:tollgate:problem:{code}")
+        }
     }
 
     fn fields(&self, headers: &mut HeaderMap) {
@@ -271,10 +283,9 @@ impl Refusal {
                 }
             }
             Self::OverLimit { retry_after, .. } => {
-                let secs = retry_after.as_millis().div_ceil(1000).max(1);
-                if let Ok(secs) = HeaderValue::from_str(&secs.to_string()) {
-                    headers.insert(RETRY_AFTER, secs);
-                }
+                // Rounded up: who comes as told must not come too early.
+                let secs = retry_after.as_secs().saturating_add(u64::from(retry_after.subsec_nanos() > 0));
+                headers.insert(RETRY_AFTER, secs.max(1).into());
             }
             Self::StateUnavailable { .. } | Self::SecretUnavailable { .. } | Self::UpstreamEmpty { .. } => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
@@ -300,6 +311,8 @@ impl Refusal {
         }
     }
 }
+
+const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
 
 #[cfg(test)]
 mod tests {
@@ -353,6 +366,21 @@ mod tests {
             std::fs::write(golden, &table).expect("the golden is written");
         }
         assert_eq!(table, std::fs::read_to_string(golden).unwrap_or_default());
+    }
+
+    #[test]
+    fn who_is_told_to_wait_is_never_told_too_little() {
+        let nanos = Duration::from_nanos;
+        for (wait, told) in [
+            (nanos(1), "1"),
+            (nanos(999_999_999), "1"),
+            (nanos(1_000_000_000), "1"),
+            (nanos(1_000_000_001), "2"),
+            (Duration::MAX, "18446744073709551615"),
+        ] {
+            let refusal = Refusal::OverLimit { limit: Arc::from("per-ip"), retry_after: wait };
+            assert_eq!(refusal.into_response("ID").headers["retry-after"], told, "{wait:?}");
+        }
     }
 
     #[test]

@@ -29,6 +29,7 @@ pub(crate) fn request(line: &str) -> Request {
         id: "id-1".to_owned(),
         seed: 7,
         deadline: None,
+        front_time: None,
     };
     Request {
         method: method.parse().expect("a method"),

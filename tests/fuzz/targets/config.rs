@@ -60,6 +60,7 @@ fn request(method: Method, path: &str, query: Option<&str>) -> Request {
         id: "id-1".to_owned(),
         seed: 7,
         deadline: None,
+        front_time: None,
     };
     let body = Body::Full("{\"a\":1}".into());
     Request { method, path: path.to_owned(), query: query.map(str::to_owned), headers, body, origin }

@@ -159,6 +159,7 @@ fuzz_target!(|bytes: &[u8]| {
         id: "id-1".to_owned(),
         seed: 7,
         deadline: None,
+        front_time: None,
     };
     check_outbound(&headers, &origin);
     check_inbound(&headers);

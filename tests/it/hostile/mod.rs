@@ -128,6 +128,7 @@ fn request(method: http::Method, path: &str, body: Body) -> Request {
         id: "id-1".to_owned(),
         seed: 7,
         deadline: None,
+        front_time: None,
     };
     Request { method, path: path.to_owned(), query: None, headers: http::HeaderMap::new(), body, origin }
 }

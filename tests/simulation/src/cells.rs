@@ -10,6 +10,7 @@ use crate::table::Faults;
 /// How a limit asks the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Accuracy {
+    Leased,
     Exact,
 }
 
@@ -156,6 +157,7 @@ impl Cell {
     fn config(&self) -> String {
         let rate = self.rate;
         let accuracy = match self.accuracy {
+            Accuracy::Leased => "",
             Accuracy::Exact => ", accuracy: exact",
         };
         let to = match self.model {
@@ -189,7 +191,7 @@ pub(crate) fn cells() -> Vec<Cell> {
             ];
             for (pattern, load) in loads {
                 cells.push(Cell {
-                    accuracy: Accuracy::Exact,
+                    accuracy: Accuracy::Leased,
                     model,
                     rate,
                     pattern,
@@ -203,7 +205,7 @@ pub(crate) fn cells() -> Vec<Cell> {
             for weather in [Weather::Foul, Weather::Clocks] {
                 for load in [1.0, 2.0] {
                     cells.push(Cell {
-                        accuracy: Accuracy::Exact,
+                        accuracy: Accuracy::Leased,
                         model,
                         rate,
                         pattern: Pattern::Steady,

@@ -113,6 +113,7 @@ fn request(call: Call) -> Request {
         id: "id".to_owned(),
         seed: call.seed,
         deadline: None,
+        front_time: None,
     };
     Request {
         method: Method::GET,

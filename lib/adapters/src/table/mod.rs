@@ -5,6 +5,7 @@
 
 mod answer;
 mod create;
+mod dated;
 mod health;
 mod pool;
 mod render;
@@ -28,6 +29,7 @@ use tollgate::table::{
     Item, KEY, Reading, Resend, Table, TableError, Terms, ThrottleReason, Update, Which, check_item, check_key,
 };
 
+use dated::Dated;
 use health::Health;
 use pool::Pool;
 use render::{Names, attributes, item, key};
@@ -58,7 +60,7 @@ pub struct DynamoSettings {
     pub credentials: Option<StaticCredentials>,
     /// How long to wait for it.
     pub timeouts: Timeouts,
-    /// Tells whether the environment was frozen since the last call.
+    /// Tells whether the environment was frozen since the last call, and hears the dates of the table's answers.
     pub clock: Arc<dyn Clock>,
 }
 
@@ -163,7 +165,7 @@ impl DynamoTable {
             config.set_endpoint_url(endpoint);
         }
         let config = config
-            .http_client(pool)
+            .http_client(Dated::shared(pool, Arc::clone(&clock)))
             .retry_config(RetryConfig::disabled())
             .timeout_config(sending)
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())

@@ -36,7 +36,7 @@ pub(crate) struct Document {
 pub(crate) struct Root<'n> {
     pub(crate) place: Place,
     pub(crate) defaults: Option<&'n Node>,
-    pub(crate) on_store_failure: OnStoreFailure,
+    pub(crate) on_store_failure: Option<OnStoreFailure>,
     pub(crate) edge: Edge,
 }
 
@@ -142,8 +142,7 @@ impl Reader<'_> {
         let defaults = fields.take("defaults");
         let on_store_failure = defaults
             .and_then(|defaults| defaults.get("on_store_failure"))
-            .and_then(|node| self.read_on_store_failure(node))
-            .unwrap_or_default();
+            .and_then(|node| self.read_on_store_failure(node));
         fields.take("include");
         let place = fields.place();
         listed_keys(fields, &mut self.problems);

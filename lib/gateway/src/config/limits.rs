@@ -1,10 +1,11 @@
 //! `limits:` and the lists of limits on routes.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::expression::Place as Stands;
-use crate::limit::{Algorithm, Cost, Limit, LimitKey, OnStoreFailure, Rate};
+use crate::expression::{Part, Place as Stands};
+use crate::limit::{Accuracy, Algorithm, Cost, FieldSet, Limit, LimitKey, OnStoreFailure, Rate, Shards};
 use crate::mode::Mode;
 
 use super::Reader;
@@ -22,7 +23,7 @@ pub(crate) struct LimitUse {
 
 impl Reader<'_> {
     /// All limits of one file.
-    pub(crate) fn read_limits(&mut self, document: &Document, on_store_failure: OnStoreFailure) {
+    pub(crate) fn read_limits(&mut self, document: &Document, on_store_failure: Option<OnStoreFailure>) {
         let Some(limits) = document.node.get("limits") else { return };
         for (key, node) in self.problems.entries(limits, "`limits`") {
             self.problems.name(&key.name, key.place, "the limit");
@@ -35,35 +36,127 @@ impl Reader<'_> {
         }
     }
 
-    fn limit(&mut self, name: &str, node: &Node, on_store_failure: OnStoreFailure) -> Option<Limit> {
+    fn limit(&mut self, name: &str, node: &Node, default_failure: Option<OnStoreFailure>) -> Option<Limit> {
         let mut fields = Fields::of(node, "a limit", &mut self.problems)?;
-        fields.later(&["plan", "before", "shards", "headers", "ipv6_prefix", "quota"]);
-        let rate = fields.need("rate", &mut self.problems).and_then(|node| {
-            let text = self.problems.text(node, "`rate`")?;
-            match Rate::parse(&text) {
-                Ok(rate) => Some((rate, node.place)),
-                Err(why) => {
-                    self.problems.error(node.place, why);
-                    None
-                }
-            }
-        });
+        fields.later(&["plan", "quota"]);
+        let rate = fields.need("rate", &mut self.problems).and_then(|node| self.rate(node));
         let by = fields.need("by", &mut self.problems).and_then(|node| self.limit_key(node));
         let algorithm = self.algorithm(&mut fields, rate);
         let cost = match fields.take("cost") {
             Some(node) => self.cost(node, algorithm.zip(rate)),
             None => Some(Cost::Fixed(1)),
         };
-        if let Some(node) = fields.take("accuracy") {
-            self.built_so_far(node, "`accuracy`", "exact", &["leased", "exact", "local"]);
-        }
+        let accuracy = match fields.take("accuracy") {
+            Some(node) => {
+                let words = [Accuracy::Leased, Accuracy::Exact, Accuracy::Local];
+                self.problems.word(node, "`accuracy`", &words.map(|accuracy| (accuracy.as_str(), accuracy)))
+            }
+            None => Some(Accuracy::default()),
+        };
+        let shards = match fields.take("shards") {
+            Some(node) => self.shards(node, algorithm.zip(rate), cost.as_ref(), accuracy),
+            None => Some(Shards::default()),
+        };
+        let before_identify = match fields.take("before") {
+            Some(node) => self.before(node, by.as_ref(), cost.as_ref()),
+            None => Some(false),
+        };
+        let ipv6_prefix = match fields.take("ipv6_prefix") {
+            Some(node) => self.ipv6_prefix(node, by.as_ref()).map(Some),
+            None => Some(None),
+        };
+        let headers = match fields.take("headers") {
+            Some(node) => {
+                let words = [FieldSet::Standard, FieldSet::Legacy, FieldSet::Both];
+                self.problems.word(node, "`headers`", &words.map(|headers| (headers.as_str(), headers)))
+            }
+            None => Some(FieldSet::default()),
+        };
         let on_store_failure = match fields.take("on_store_failure") {
             Some(node) => self.read_on_store_failure(node),
-            None => Some(on_store_failure),
+            None => accuracy.map(|accuracy| default_failure.unwrap_or(OnStoreFailure::usual(accuracy))),
         };
         fields.finish(&mut self.problems);
         let limit = Limit::new(Arc::clone(&self.name), Arc::from(name), rate?.0, by?, on_store_failure?);
-        Some(limit.counted_by(algorithm?).costing(cost?))
+        let limit = limit.counted_by(algorithm?).costing(cost?).accurate(accuracy?).sharded(shards?);
+        Some(limit.before_identify(before_identify?).counting_networks(ipv6_prefix?).told_in(headers?))
+    }
+
+    fn rate(&mut self, node: &Node) -> Option<(Rate, Place)> {
+        let text = self.problems.text(node, "`rate`")?;
+        match Rate::parse(&text) {
+            Ok(rate) => Some((rate, node.place)),
+            Err(why) => {
+                self.problems.error(node.place, why);
+                None
+            }
+        }
+    }
+
+    /// `auto`, or so many of which each can let a request pass.
+    fn shards(
+        &mut self,
+        node: &Node,
+        of: Option<(Algorithm, (Rate, Place))>,
+        cost: Option<&Cost>,
+        accuracy: Option<Accuracy>,
+    ) -> Option<Shards> {
+        let (algorithm, (rate, _)) = of?;
+        if !algorithm.can_be_sharded() {
+            self.belongs(Some(node), "shards", "token_bucket, and leaky_bucket without `queue`");
+            return None;
+        }
+        if accuracy? == Accuracy::Local {
+            self.belongs(Some(node), "shards", "limits that count in the table, not to `accuracy: local`");
+            return None;
+        }
+        if matches!(&node.value, Value::Text(text) if text == "auto") {
+            return Some(Shards::Auto);
+        }
+        let shards = match node.value {
+            Value::Number(_) => self.problems.integer(node, "`shards`", 1, Shards::MOST.into())?,
+            Value::Null | Value::Bool(_) | Value::Text(_) | Value::List(_) | Value::Map(_) => {
+                let message = format!("`shards` must be auto, or a whole number from 1 to {}", Shards::MOST);
+                self.problems.error(node.place, message);
+                return None;
+            }
+        };
+        let shards = u32::try_from(shards).ok().and_then(NonZeroU32::new)?;
+        let burst = algorithm.most(rate);
+        let (each, least) = (burst / u64::from(shards.get()), if let Cost::Fixed(cost) = cost? { *cost } else { 1 });
+        if each < least {
+            let message = format!(
+                "each of {shards} shards would have {each} of the burst of {burst}, less than a request costs: {most} at most",
+                most = (burst / least).max(1)
+            );
+            self.problems.error(node.place, message);
+            return None;
+        }
+        Some(Shards::Fixed(shards))
+    }
+
+    /// `before: identify`, where nothing that the limit reads is known only later.
+    fn before(&mut self, node: &Node, by: Option<&LimitKey>, cost: Option<&Cost>) -> Option<bool> {
+        self.problems.word(node, "`before`", &[("identify", ())])?;
+        let by = matches!(by?, LimitKey::By(by) if by.reads(Part::Caller));
+        let cost = matches!(cost?, Cost::Of(cost) if cost.reads(Part::Caller));
+        for (reads, what) in [(by, "by"), (cost, "cost")] {
+            if reads {
+                let message =
+                    format!("`before: identify` is asked before anyone is known, and `{what}` reads `caller`");
+                self.problems.error(node.place, message);
+            }
+        }
+        (!by && !cost).then_some(true)
+    }
+
+    fn ipv6_prefix(&mut self, node: &Node, by: Option<&LimitKey>) -> Option<u8> {
+        let prefix = self.problems.integer(node, "`ipv6_prefix`", 1, 128)?;
+        if !matches!(by?, LimitKey::By(by) if by.reads(Part::Address)) {
+            self.belongs(Some(node), "ipv6_prefix", "a `by` that reads `request.ip`");
+            return None;
+        }
+        u8::try_from(prefix).ok()
     }
 
     /// `algorithm:` and the keys that belong to one or two of them.
@@ -85,7 +178,7 @@ impl Reader<'_> {
             self.belongs(approximate, "approximate", "sliding_window");
         }
         Some(match word {
-            Word::TokenBucket => Algorithm::TokenBucket { burst: self.burst(burst, rate?.0.count)? },
+            Word::TokenBucket => Algorithm::TokenBucket { burst: self.burst(burst, rate?.0.count, rate?.0)? },
             Word::LeakyBucket => {
                 let queue = match queue {
                     Some(node) => self.queue(node)?,
@@ -93,7 +186,7 @@ impl Reader<'_> {
                 };
                 // What queues is to leave one after the other (state.md §3.6).
                 let usual = if queue.is_zero() { rate?.0.count } else { 1 };
-                Algorithm::LeakyBucket { burst: self.burst(burst, usual)?, queue }
+                Algorithm::LeakyBucket { burst: self.burst(burst, usual, rate?.0)?, queue }
             }
             Word::FixedWindow => Algorithm::FixedWindow,
             Word::SlidingWindow => {
@@ -125,9 +218,18 @@ impl Reader<'_> {
         }
     }
 
-    fn burst(&mut self, written: Option<&Node>, usual: u64) -> Option<u64> {
+    /// What takes longer to come back than [`Algorithm::LONGEST_WINDOW`] is a slip, and no item is kept for so long.
+    fn burst(&mut self, written: Option<&Node>, usual: u64, rate: Rate) -> Option<u64> {
         let Some(node) = written else { return Some(usual) };
-        self.problems.integer(node, "`burst`", 1, i64::MAX).and_then(|burst| u64::try_from(burst).ok())
+        let burst = self.problems.integer(node, "`burst`", 1, i64::MAX)?;
+        let burst = u64::try_from(burst).ok()?;
+        if (Algorithm::TokenBucket { burst }).window_secs(rate) > Algorithm::LONGEST_WINDOW.as_secs() {
+            let days = Algorithm::LONGEST_WINDOW.as_secs() / 86_400;
+            let message = format!("a `burst` of {burst} takes more than {days} days to come back at {rate}");
+            self.problems.error(node.place, message);
+            return None;
+        }
+        Some(burst)
     }
 
     fn queue(&mut self, node: &Node) -> Option<Duration> {
@@ -151,7 +253,8 @@ impl Reader<'_> {
             return None;
         }
         if !matches!(node.value, Value::Number(_)) {
-            return self.expression(node, "`cost`", Stands::Cost, &[]).map(Cost::Of);
+            let cost = self.expression(node, "`cost`", Stands::Cost, &[])?;
+            return Some(if cost.reads(Part::Response) { Cost::OfResponse(cost) } else { Cost::Of(cost) });
         }
         let cost = self.problems.integer(node, "`cost`", 1, i64::MAX).and_then(|cost| u64::try_from(cost).ok())?;
         let most = of.map_or(u64::MAX, |(algorithm, (rate, _))| algorithm.most(rate));
@@ -165,28 +268,19 @@ impl Reader<'_> {
         Some(Cost::Fixed(cost))
     }
 
-    /// A word of which only one is built so far.
-    fn built_so_far(&mut self, node: &Node, what: &str, built: &str, words: &[&str]) {
-        let Some(text) = self.problems.text(node, what) else { return };
-        if text == built {
-        } else if words.contains(&text.as_str()) {
-            self.problems.error(node.place, format!("{what} {text} is not supported yet, so far there is {built}"));
-        } else {
-            self.problems.error(node.place, format!("{what} \"{text}\" must be one of {}", words.join(", ")));
-        }
-    }
-
     fn limit_key(&mut self, node: &Node) -> Option<LimitKey> {
         let text = self.problems.text(node, "`by`")?;
-        match text.trim() {
-            "global" => Some(LimitKey::Global),
-            "" | "\"\"" | "''" => {
-                self.problems
-                    .error(node.place, "a constant empty `by` would put everyone into one bucket: write `by: global`");
-                None
-            }
-            _ => self.expression(node, "`by`", Stands::LimitKey, &[]).map(LimitKey::By),
+        let by = match text.trim() {
+            "global" => return Some(LimitKey::Global),
+            "" => None,
+            _ => Some(self.expression(node, "`by`", Stands::LimitKey, &[])?),
+        };
+        let by = by.filter(|by| by.constant() != Some(""));
+        if by.is_none() {
+            let message = "a constant empty `by` would put everyone into one bucket: write `by: global`";
+            self.problems.error(node.place, message);
         }
+        by.map(LimitKey::By)
     }
 
     pub(crate) fn read_on_store_failure(&mut self, node: &Node) -> Option<OnStoreFailure> {

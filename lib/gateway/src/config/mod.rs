@@ -23,7 +23,7 @@ use std::sync::Arc;
 use crate::expression::{Expression, ExpressionProblem, Place as Stands, Scope, Template};
 use crate::forward::Backend;
 use crate::gateway::Routes;
-use crate::limit::Limit;
+use crate::limit::{Limit, share_items};
 use crate::route::{Conflict, Router};
 
 pub use files::Files;
@@ -111,6 +111,7 @@ impl<'h> Reader<'h> {
         for document in &documents {
             self.read_limits(document, root.on_store_failure);
         }
+        share_items(self.limits.values().flatten());
         let defaults = self.read_defaults(root.defaults);
         let mut listed = Vec::new();
         for document in &documents {

@@ -9,7 +9,7 @@ use crate::forward::balance::Balance;
 use crate::forward::retry::{Retry, RetryMethods};
 use crate::forward::{Backend, Branch, Destination, HostPolicy, Target};
 use crate::gateway::Routes;
-use crate::limit::{Cost, LimitKey, Limits, Use};
+use crate::limit::{Accuracy, Cost, LimitKey, Limits, Use};
 use crate::mode::Mode;
 use crate::respond::{JsonTemplate, Redirect, RedirectPath, Respond, RespondBody};
 use crate::route::{Conditions, Route};
@@ -198,23 +198,32 @@ fn screen(screen: &Screen) -> String {
 }
 
 fn limits(limits: &Limits) -> String {
-    let each = limits.0.iter().map(|Use { limit, mode }| {
-        let by = match &limit.by {
-            LimitKey::Global => "global",
-            LimitKey::By(expression) => expression.source(),
-        };
-        let (mode, failure) = (shown(*mode), limit.on_store_failure.as_str());
-        let cost = match &limit.cost {
-            Cost::Fixed(cost) => cost.to_string(),
-            Cost::Of(expression) => expression.source().to_owned(),
-        };
-        format!(
-            "{}{mode} {} by {by}, {}, cost {cost}, exact, on_store_failure {failure}",
-            limit.name, limit.rate, limit.algorithm
-        )
-    });
-    let each: Vec<_> = each.collect();
+    let each: Vec<_> = limits.0.iter().map(limit).collect();
     if each.is_empty() { "none".to_owned() } else { each.join("; ") }
+}
+
+fn limit(Use { limit, mode }: &Use) -> String {
+    let by = match &limit.by {
+        LimitKey::Global => "global".to_owned(),
+        LimitKey::By(by) => match limit.ipv6_prefix {
+            Some(prefix) => format!("{} (ipv6_prefix {prefix})", by.source()),
+            None => by.source().to_owned(),
+        },
+    };
+    let cost = match &limit.cost {
+        Cost::Fixed(cost) => cost.to_string(),
+        Cost::Of(expression) | Cost::OfResponse(expression) => expression.source().to_owned(),
+    };
+    let mut text = format!("{}{} {} by {by}", limit.name, shown(*mode), limit.rate);
+    if limit.before_identify {
+        text.push_str(" before identify");
+    }
+    let _ = write!(text, ", {}, cost {cost}, {}", limit.algorithm, limit.accuracy.as_str());
+    if limit.algorithm.can_be_sharded() && limit.accuracy != Accuracy::Local {
+        let _ = write!(text, ", shards {}", limit.shards);
+    }
+    let _ = write!(text, ", headers {}, on_store_failure {}", limit.headers.as_str(), limit.on_store_failure.as_str());
+    text
 }
 
 fn timeouts(route: &Route) -> String {

@@ -63,6 +63,9 @@ struct Param {
 }
 
 impl Params {
+    /// Of a path that captures nothing.
+    pub const NONE: Self = Self(Vec::new());
+
     /// Adds a capture of one segment.
     pub fn push(&mut self, name: Arc<str>, value: String) {
         self.0.push(Param { name, value, rest: false });

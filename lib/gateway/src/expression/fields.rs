@@ -21,10 +21,10 @@ pub(super) enum Field {
 pub(super) fn root(name: &str, place: Place) -> Result<(), String> {
     let allowed: &[&str] = match place {
         Place::Match => &["request", "params", "route", "env"],
-        Place::Allow | Place::LimitKey | Place::Sticky | Place::Cost | Place::Request => {
+        Place::Allow | Place::LimitKey | Place::Sticky | Place::Request => {
             &["request", "params", "caller", "route", "env"]
         }
-        Place::Response => &["request", "params", "caller", "route", "response", "env"],
+        Place::Cost | Place::Response => &["request", "params", "caller", "route", "response", "env"],
         Place::EnvOnly => &["env"],
     };
     if allowed.contains(&name) {
@@ -34,8 +34,7 @@ pub(super) fn root(name: &str, place: Place) -> Result<(), String> {
         ("now" | "claims", _) => format!("`{name}` is not supported yet"),
         (_, Place::EnvOnly) => "only `env` may stand here, since it must be the same for every request".to_owned(),
         ("caller", _) => "`caller` is not known yet where routes are matched".to_owned(),
-        ("response", Place::Cost) => "a cost that the answer tells (`response`) is not supported yet".to_owned(),
-        ("response", _) => "`response` is not known here, only in templates of the answer".to_owned(),
+        ("response", _) => "`response` is not known here, only in templates of the answer and in `cost`".to_owned(),
         _ => format!("unknown variable `{name}`, there are {}", allowed.join(", ")),
     })
 }

@@ -25,6 +25,7 @@ use cel::common::value::Val;
 use cel::{Context, Env, ExecutionError, Value};
 
 pub use facts::{AnswerFacts, Facts, Params};
+pub use slot::Part;
 pub use template::Template;
 
 use check::literal;
@@ -42,7 +43,7 @@ pub enum Place {
     LimitKey,
     /// The subject of a sticky split.
     Sticky,
-    /// `cost` of a limit.
+    /// `cost` of a limit: of the request, or of its answer.
     Cost,
     /// Templates of the upstream's request, of fixed answers and redirects.
     Request,
@@ -128,6 +129,22 @@ impl Expression {
     /// As written.
     pub fn source(&self) -> &str {
         &self.source
+    }
+
+    /// Whether it may read this of a request.
+    pub fn reads(&self, part: Part) -> bool {
+        match &self.body {
+            Body::Access(access) => access.reads(part),
+            Body::Program { slots, .. } => slots.reads(part),
+        }
+    }
+
+    /// The text that it is for every request, where that is plain: written out, or folded in from `env`.
+    pub fn constant(&self) -> Option<&str> {
+        match &self.body {
+            Body::Access(Access::Literal(text)) => Some(text),
+            Body::Access(_) | Body::Program { .. } => None,
+        }
     }
 
     /// Its value as a truth.

@@ -70,6 +70,43 @@ impl Access {
     }
 }
 
+/// What part of the facts an expression may read, as far as policies ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Who calls.
+    Caller,
+    /// The client's address.
+    Address,
+    /// The upstream's answer.
+    Response,
+}
+
+impl Access {
+    fn part(&self) -> Option<Part> {
+        match self {
+            Self::CallerId | Self::CallerTenant | Self::CallerPlan | Self::CallerVia => Some(Part::Caller),
+            Self::Ip => Some(Part::Address),
+            Self::ResponseHeader(_) => Some(Part::Response),
+            Self::Literal(_)
+            | Self::Method
+            | Self::Path
+            | Self::Host
+            | Self::Id
+            | Self::Scheme
+            | Self::Route
+            | Self::Param(_)
+            | Self::Header(_)
+            | Self::Query(_)
+            | Self::Cookie(_) => None,
+        }
+    }
+
+    /// Whether it reads this.
+    pub(super) fn reads(&self, part: Part) -> bool {
+        self.part() == Some(part)
+    }
+}
+
 /// What is no text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Whole {
@@ -106,6 +143,17 @@ pub(super) enum Slot {
     Whole(Whole),
 }
 
+impl Slot {
+    fn reads(&self, part: Part) -> bool {
+        match self {
+            Self::Text(access) | Self::Has(access) => access.reads(part),
+            Self::Status | Self::Whole(Whole::ResponseHeaders) => part == Part::Response,
+            Self::Whole(Whole::Scopes | Whole::Groups) => part == Part::Caller,
+            Self::Whole(Whole::Params | Whole::Headers | Whole::Query | Whole::Cookies) => false,
+        }
+    }
+}
+
 /// The names of one expression. Few, so they are looked through.
 #[derive(Debug, Default)]
 pub(super) struct Slots(Vec<(String, Slot)>);
@@ -121,6 +169,11 @@ impl Slots {
     /// What a name stands for.
     pub(super) fn get(&self, name: &str) -> Option<&Slot> {
         self.0.iter().find(|(own, _)| own == name).map(|(_, slot)| slot)
+    }
+
+    /// Whether any of them reads this.
+    pub(super) fn reads(&self, part: Part) -> bool {
+        self.0.iter().any(|(_, slot)| slot.reads(part))
     }
 
     /// What is made before the expression is evaluated, since `cel` asks anew at each turn of a loop.

@@ -11,6 +11,7 @@ use http::header::{ACCESS_CONTROL_REQUEST_METHOD, CONTENT_TYPE, HOST};
 use proptest::prelude::*;
 
 use super::*;
+use crate::clock::{IN_STEP, Watched};
 use crate::config::{Files, Host, compile};
 use crate::exchange::BodyFault;
 use crate::forward::{BoxFuture, FaultKind, Outbound, Target, UpstreamFault};
@@ -81,6 +82,31 @@ fn gateway_with(config: &str, upstream: Scripted) -> (Gateway, Arc<Scripted>) {
 
 fn gateway(config: &str) -> (Gateway, Arc<Scripted>) {
     gateway_with(config, Scripted::default())
+}
+
+/// A config that answers everything, on this clock.
+fn answering(clock: Arc<dyn Clock>) -> Gateway {
+    let (Gateway { routes, world }, _) =
+        gateway("version: 1\nroutes: [{name: a, auth: none, match: {path: /**}, to: {respond: {body: ok}}}]");
+    Gateway::new(routes, World { clock, ..world })
+}
+
+#[tokio::test]
+async fn the_clock_hears_the_front_doors_time_before_anything_else_is_asked_the_time() {
+    let clock = Arc::new(Watched::new(StoppedClock, IN_STEP));
+    let gateway = answering(Arc::clone(&clock) as _);
+    for (front, opened, breaks) in [
+        (None, 1_000_030, 0),
+        (Some(1_000_029), 1_000_030, 0),
+        (Some(1_000_031), 1_000_031, 1),
+        (Some(1), 1_000_030, 2),
+    ] {
+        let mut request = request("GET /");
+        request.origin.front_time = front.map(Timestamp::from_secs);
+        let served = gateway.handle(request).await;
+        assert_eq!(served.exchange.opened, Timestamp::from_secs(opened), "{front:?}");
+        assert_eq!(clock.breaks(), breaks, "{front:?}");
+    }
 }
 
 async fn text(body: Body) -> String {

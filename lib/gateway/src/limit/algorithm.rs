@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::bucket::Bucket;
 use super::log::Log;
 use super::pair::Pair;
-use super::rate::Rate;
+use super::rate::{Per, Rate};
 use super::sliding::Sliding;
 use super::window::{FixedWindow, Window};
 use crate::clock::Timestamp;
@@ -18,6 +18,17 @@ use crate::table::{Item, Terms, Update};
 
 /// How far an environment's clock may be off.
 pub(super) const SKEW: Duration = Duration::from_millis(5);
+
+/// The smallest burst or count of which some is leased: of fewer, each is asked for.
+pub(super) const FEWEST_LEASED: u64 = 20;
+
+/// The longest a lease may be: rates by the second are used up sooner.
+pub(super) const fn longest_lease(rate: Rate) -> Duration {
+    match rate.per {
+        Per::Second => Duration::from_millis(500),
+        Per::Minute | Per::Hour | Per::Day => Duration::from_secs(5),
+    }
+}
 
 /// How long an item outlives the last moment at which it matters, in seconds.
 pub(super) const KEPT: u64 = 120;
@@ -56,6 +67,9 @@ impl Algorithm {
     /// The longest a request may wait in a leaky bucket: waiting is billed and holds an environment.
     pub const LONGEST_QUEUE: Duration = Duration::from_secs(1);
 
+    /// The longest in which all of a bucket may come back.
+    pub const LONGEST_WINDOW: Duration = Duration::from_secs(366 * 86_400);
+
     /// As the config writes it.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -75,10 +89,34 @@ impl Algorithm {
         }
     }
 
+    /// Whether its count may be spread over several items: buckets do not care in which of them a token is; windows
+    /// and queues do.
+    pub const fn can_be_sharded(self) -> bool {
+        match self {
+            Self::TokenBucket { .. } => true,
+            Self::LeakyBucket { queue, .. } => queue.is_zero(),
+            Self::FixedWindow | Self::SlidingWindow { .. } | Self::SlidingLog => false,
+        }
+    }
+
     /// In how many seconds as many come back as [`Self::most`] says, rounded up.
-    pub(super) fn window_secs(self, rate: Rate) -> u64 {
+    pub(crate) fn window_secs(self, rate: Rate) -> u64 {
         let secs = u128::from(self.most(rate)) * u128::from(rate.per.secs());
         u64::try_from(secs.div_ceil(u128::from(rate.count.max(1)))).unwrap_or(u64::MAX)
+    }
+
+    /// Whether some of it may be leased, of so many at most.
+    pub(super) const fn may_be_leased(self, most: u64) -> bool {
+        match self {
+            Self::TokenBucket { .. } | Self::FixedWindow => most >= FEWEST_LEASED,
+            Self::LeakyBucket { queue, .. } => queue.is_zero() && most >= FEWEST_LEASED,
+            Self::SlidingWindow { .. } | Self::SlidingLog => false,
+        }
+    }
+
+    /// For how many seconds what is written may matter.
+    pub(super) fn horizon(self, rate: Rate) -> u64 {
+        2 * self.window_secs(rate).max(rate.per.secs()) + 1
     }
 
     /// Items of two kinds never meet: their attributes mean something else.
@@ -116,7 +154,7 @@ impl fmt::Display for Algorithm {
 pub(super) type Taking = (Update, Terms);
 
 /// What is asked of a meter.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Ask {
     /// When, by this environment's clock.
     pub(super) at: Timestamp,
@@ -124,6 +162,15 @@ pub(super) struct Ask {
     pub(super) cost: u64,
     /// How long the request can wait.
     pub(super) patience: Duration,
+    /// For how long after `at` they may be spent; nothing for what is spent at once.
+    pub(super) lease: Duration,
+    /// How far this environment's clock may be off.
+    pub(super) error: Duration,
+    /// Where many write to the key: by how much a bucket that turns out to be idle is taken later than it could be, so
+    /// that it is not found otherwise again.
+    pub(super) slack: Option<Duration>,
+    /// Whether what was seen of the item is from before, and not the answer to an attempt at this.
+    pub(super) guess: bool,
 }
 
 /// What an item was when it was last seen, as far as its meter cares.
@@ -199,6 +246,32 @@ pub(super) trait Meter: Send + Sync + fmt::Debug {
         true
     }
 
+    /// For how long what is asked at this moment may be leased; nothing where it must be spent at once.
+    fn longest_lease(&self, _at: Timestamp) -> Duration {
+        Duration::ZERO
+    }
+
+    /// How many could be taken by `ask` from an item that is as `seen`.
+    fn room(&self, ask: &Ask, seen: &Seen) -> u64 {
+        self.left(ask, seen)
+    }
+
+    /// How often the item was written; `None` where it is not told.
+    fn grants(&self, _seen: &Seen) -> Option<i128> {
+        None
+    }
+
+    /// Whether little is left, so that whoever writes competes with others.
+    fn is_scarce(&self, _ask: &Ask, _seen: &Seen) -> bool {
+        false
+    }
+
+    /// The slack for a key that is written this often a second; `None` where it is not hot enough to be worth it
+    /// (state.md §3.5).
+    fn slack(&self, _writes: f32) -> Option<Duration> {
+        None
+    }
+
     /// When what was taken conforms: before it, it must not be spent.
     fn departs(&self, ask: &Ask, _seen: &Seen) -> Timestamp {
         ask.at
@@ -206,6 +279,9 @@ pub(super) trait Meter: Send + Sync + fmt::Debug {
 
     /// The update that gives back `cost` of what was taken when the item became `seen`.
     fn give_back(&self, ask: &Ask, seen: &Seen) -> Taking;
+
+    /// The most that can be taken at once.
+    fn most(&self) -> u64;
 
     /// How many are left.
     fn left(&self, ask: &Ask, seen: &Seen) -> u64;

@@ -7,10 +7,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::algorithm::{Ask, Meter, Seen, Taking, expiry, length, moment, nanos};
+use super::algorithm::{Ask, FEWEST_LEASED, Meter, Seen, Taking, expiry, length, longest_lease, moment, nanos};
 use super::rate::Rate;
 use crate::clock::Timestamp;
 use crate::table::{Assigned, Condition, Item, Operand, Terms, Update};
+
+/// By how much a hot bucket is taken late, at least: writes are under way for about as long.
+const LEAST_SLACK: Duration = Duration::from_millis(15);
 
 #[derive(Debug)]
 pub(super) struct Bucket {
@@ -20,13 +23,32 @@ pub(super) struct Bucket {
     depth: i128,
     queue: i128,
     burst: u64,
+    lease: Duration,
 }
 
 impl Bucket {
     pub(super) fn new(rate: Rate, burst: u64, queue: Duration) -> Self {
         let (per, count) = (rate.per.duration().as_nanos(), u128::from(rate.count.max(1)));
         let step = i128::try_from(per.div_ceil(count)).unwrap_or(i128::MAX);
-        Self { step, depth: i128::from(burst) * step, queue: length(queue), burst }
+        let depth = i128::from(burst) * step;
+        let quarter = Duration::from_nanos(u64::try_from(depth / 4).unwrap_or(u64::MAX));
+        let leased = burst >= FEWEST_LEASED && queue.is_zero();
+        let lease = if leased { quarter.min(longest_lease(rate)) } else { Duration::ZERO };
+        Self { step, depth, queue: length(queue), burst, lease }
+    }
+
+    /// The same, of which this is one of several shards: what the burst leaves over in the division is given up.
+    pub(super) fn shard(rate: Rate, burst: u64, shards: u32) -> Self {
+        let whole = Self::new(rate, burst / u64::from(shards), Duration::ZERO);
+        let step = whole.step * i128::from(shards);
+        let lease = whole.lease * shards;
+        Self { step, depth: i128::from(whole.burst) * step, lease: lease.min(longest_lease(rate)), ..whole }
+    }
+
+    /// The moment as which what is asked counts (state.md §4.2): its last, by any clock.
+    fn debited(ask: &Ask) -> i128 {
+        let lease = if ask.lease.is_zero() { 0 } else { length(ask.lease) + 2 * length(ask.error) };
+        nanos(ask.at) + lease
     }
 
     fn increment(&self, ask: &Ask) -> i128 {
@@ -60,23 +82,21 @@ impl Meter for Bucket {
 
     fn attempt(&self, ask: &Ask, seen: &Seen) -> Arc<Taking> {
         let (now, increment) = (nanos(ask.at), self.increment(ask));
+        let (debited, cap) = (Self::debited(ask), now + self.ahead(ask));
+        let busy = tat(seen).is_some_and(|tat| tat > debited) || ask.guess && ask.slack.is_some();
         let ends = expiry(moment(now + self.depth + self.queue));
-        Arc::new(match tat(seen) {
-            Some(tat) if tat > now => {
-                let busy = Update::new()
-                    .set("tat", Assigned::Sum(Operand::At("tat".into()), increment.into()))
-                    .set("gn", Assigned::Sum(Operand::At("gn".into()), 1.into()))
-                    .set("x", ends);
-                (busy, Terms::when(Condition::between("tat", now, now + self.ahead(ask))))
-            }
-            _ => {
-                let idle = Update::new()
-                    .set("tat", now + increment)
-                    .set("gn", Assigned::Sum(Operand::at_or("gn", 0), 1.into()))
-                    .set("x", ends);
-                (idle, Terms::when(Condition::missing("tat").or(Condition::at_most("tat", now))))
-            }
-        })
+        let (update, condition) = if busy {
+            let update = Update::new()
+                .set("tat", Assigned::Sum(Operand::At("tat".into()), increment.into()))
+                .set("gn", Assigned::Sum(Operand::At("gn".into()), 1.into()));
+            (update, Condition::between("tat", debited, cap))
+        } else {
+            let from = cap.min(debited + ask.slack.map_or(0, length));
+            let update =
+                Update::new().set("tat", from + increment).set("gn", Assigned::Sum(Operand::at_or("gn", 0), 1.into()));
+            (update, Condition::missing("tat").or(Condition::at_most("tat", from)))
+        };
+        Arc::new((update.set("x", ends), Terms::when(condition)))
     }
 
     fn read(&self, _: &Ask, item: &Item) -> Option<Seen> {
@@ -104,6 +124,33 @@ impl Meter for Bucket {
         3
     }
 
+    fn longest_lease(&self, _: Timestamp) -> Duration {
+        self.lease
+    }
+
+    fn room(&self, ask: &Ask, seen: &Seen) -> u64 {
+        let debited = Self::debited(ask);
+        let room = nanos(ask.at) + self.depth - tat(seen).unwrap_or(debited).max(debited);
+        u64::try_from((room / self.step).max(0)).unwrap_or(self.burst)
+    }
+
+    fn grants(&self, seen: &Seen) -> Option<i128> {
+        if let Seen::Bucket { grants, .. } = seen { Some(*grants) } else { None }
+    }
+
+    fn is_scarce(&self, ask: &Ask, seen: &Seen) -> bool {
+        tat(seen).is_some_and(|tat| 2 * (tat - nanos(ask.at)) > self.depth)
+    }
+
+    fn slack(&self, writes: f32) -> Option<Duration> {
+        let slack = Duration::from_secs_f32(3.0 / writes.max(0.001)).max(LEAST_SLACK);
+        (8 * length(slack) <= self.depth).then_some(slack)
+    }
+
+    fn most(&self) -> u64 {
+        self.burst
+    }
+
     fn left(&self, ask: &Ask, seen: &Seen) -> u64 {
         let now = nanos(ask.at);
         let room = now + self.depth - tat(seen).unwrap_or(now).max(now);
@@ -123,7 +170,7 @@ mod tests {
     const NOW: i128 = 1_700_000_000_000_000_000;
 
     fn ask(cost: u64) -> Ask {
-        Ask { at: moment(NOW), cost, patience: Duration::MAX }
+        Ask { at: moment(NOW), cost, patience: Duration::MAX, ..Ask::default() }
     }
 
     fn bucket(burst: u64, queue_ms: u64) -> Bucket {

@@ -1,16 +1,33 @@
 //! Keys of limits: one bucket each, over all environments.
 
+use std::hash::{Hash, Hasher};
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 
 /// 128 bits that stand for (config name, limit and its kind, key): any length and any bytes make a short key that tells nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Key([u8; 16]);
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Key(u128);
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.seed());
+    }
+}
 
 /// What the keys of one limit have in common, hashed already.
 #[derive(Debug, Clone)]
-pub(super) struct Stem(Sha256);
+pub(super) struct Stem {
+    hash: Sha256,
+    all: Key,
+}
+
+impl PartialEq for Stem {
+    fn eq(&self, other: &Self) -> bool {
+        self.all == other.all
+    }
+}
 
 impl Stem {
     /// The limit `limit` of `config`, whose items are of `kind`.
@@ -19,22 +36,38 @@ impl Stem {
         for text in [config, limit, kind] {
             field(&mut hash, text);
         }
-        Self(hash)
+        Self { all: short(hash.clone()), hash }
+    }
+
+    /// The limits of `config` that count by the same `expression`, which share an item a subject.
+    pub(super) fn shared(config: &str, expression: &str) -> Self {
+        Self::new(config, expression, "by")
+    }
+
+    /// How attributes of a limit end in an item that it shares.
+    pub(super) fn suffix(limit: &str, kind: &str) -> String {
+        let Key(hash) = Self::new(limit, kind, "").all;
+        let mut suffix = ".".to_owned();
+        URL_SAFE_NO_PAD.encode_string(hash.to_be_bytes().get(..6).unwrap_or_default(), &mut suffix);
+        suffix
     }
 
     /// The key of `subject`, given as (how it was identified, who), or of the bucket that all share.
     pub(super) fn key(&self, subject: Option<(&str, &str)>) -> Key {
-        let mut hash = self.0.clone();
-        if let Some((via, subject)) = subject {
-            field(&mut hash, via);
-            field(&mut hash, subject);
-        }
-        let mut short = [0; 16];
-        for (to, from) in short.iter_mut().zip(hash.finalize()) {
-            *to = from;
-        }
-        Key(short)
+        let Some((via, subject)) = subject else { return self.all };
+        let mut hash = self.hash.clone();
+        field(&mut hash, via);
+        field(&mut hash, subject);
+        short(hash)
     }
+}
+
+fn short(hash: Sha256) -> Key {
+    let mut short = [0; 16];
+    for (to, from) in short.iter_mut().zip(hash.finalize()) {
+        *to = from;
+    }
+    Key(u128::from_be_bytes(short))
 }
 
 /// Each field is preceded by its length, so that no two lists of them run together.
@@ -44,11 +77,22 @@ fn field(hash: &mut Sha256, text: &str) {
 }
 
 impl Key {
+    /// 64 of its bits, to draw from.
+    #[expect(clippy::cast_possible_truncation, reason = "the lower half")]
+    pub(super) const fn seed(self) -> u64 {
+        self.0 as u64
+    }
+
+    /// The key of one of its bucket's shards.
+    pub(super) const fn shard(self, shard: u32) -> Self {
+        Self(self.0 ^ ((shard as u128) << 64))
+    }
+
     /// The item's key in the table.
     pub(super) fn item(&self) -> String {
         let mut key = String::with_capacity(25);
         key.push_str("rl#");
-        URL_SAFE_NO_PAD.encode_string(self.0, &mut key);
+        URL_SAFE_NO_PAD.encode_string(self.0.to_be_bytes(), &mut key);
         key
     }
 }

@@ -1,20 +1,18 @@
-//! What this environment knows of a limit's keys without asking: what each item was when it was last seen, and, while
-//! the table does not answer, items of its own.
-//!
-//! Bounded. What is seen and finds no room is forgotten, which costs a write; an item of our own that finds no room
-//! is one that all such keys share, so that a flood of keys is never unlimited.
+//! What is kept of keys in memory, bounded; and items of this process alone, for while the table does not answer and
+//! for limits that never ask it. An item that finds no room is one that all such keys share, so that a flood of keys is
+//! never unlimited.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::algorithm::Seen;
 use super::key::Key;
 use crate::clock::Timestamp;
 use crate::table::{Item, Name, TableError, Terms, Update, Value, written};
 
 /// How many keys are known at most; one to two megabytes.
-const MOST: usize = 8_192;
+pub(super) const MOST: usize = 8_192;
 
 /// How many values the items of our own may have, all of a limit together; about two megabytes.
 const MOST_VALUES: usize = 32_768;
@@ -22,17 +20,37 @@ const MOST_VALUES: usize = 32_768;
 /// For how long a map that was found full is not looked through again.
 const REST: Duration = Duration::from_secs(1);
 
+/// A [`Key`] is a hash already.
+#[derive(Debug, Default)]
+pub(super) struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, part: u64) {
+        self.0 = self.0.rotate_left(8) ^ part;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// What is known of keys, each until some moment.
 #[derive(Debug)]
-struct Bounded<V> {
-    by_key: HashMap<Key, (V, Timestamp)>,
+pub(super) struct Bounded<V> {
+    by_key: HashMap<Key, (V, Timestamp), BuildHasherDefault<Hashed>>,
     most: usize,
     rests_until: Timestamp,
 }
 
 impl<V> Bounded<V> {
-    fn new(most: usize) -> Self {
-        Self { by_key: HashMap::new(), most, rests_until: Timestamp::default() }
+    pub(super) fn new(most: usize) -> Self {
+        Self { by_key: HashMap::default(), most, rests_until: Timestamp::default() }
     }
 
     fn get(&self, key: &Key) -> Option<&V> {
@@ -52,36 +70,18 @@ impl<V> Bounded<V> {
         self.by_key.len() < self.most
     }
 
+    /// What is known of `key` and until when it matters; made where there is nothing, `None` where there is no room.
+    pub(super) fn entry(&mut self, key: &Key, now: Timestamp) -> Option<&mut (V, Timestamp)>
+    where
+        V: Default,
+    {
+        self.has_room(key, now).then(|| self.by_key.entry(*key).or_insert_with(|| (V::default(), now)))
+    }
+
     fn keep(&mut self, key: &Key, value: V, until: Timestamp, now: Timestamp) {
         if self.has_room(key, now) {
             self.by_key.insert(*key, (value, until));
         }
-    }
-}
-
-/// What the table's items were when they were last seen.
-#[derive(Debug)]
-pub(super) struct Known(Mutex<Bounded<Seen>>);
-
-impl Default for Known {
-    fn default() -> Self {
-        Self(Mutex::new(Bounded::new(MOST)))
-    }
-}
-
-impl Known {
-    /// What the item of `key` was.
-    pub(super) fn get(&self, key: &Key) -> Seen {
-        self.lock().get(key).copied().unwrap_or_default()
-    }
-
-    /// Remembers that the item of `key` is as `seen`, which matters until then.
-    pub(super) fn keep(&self, key: &Key, seen: Seen, until: Timestamp, now: Timestamp) {
-        self.lock().keep(key, seen, until, now);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Bounded<Seen>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -149,8 +149,6 @@ mod tests {
     use crate::limit::key::Stem;
     use crate::table::Condition;
 
-    const SEEN: Seen = Seen::Bucket { tat: 1, grants: 1 };
-
     fn at(secs: u64) -> Timestamp {
         Timestamp::from_secs(secs)
     }
@@ -168,30 +166,30 @@ mod tests {
 
     #[test]
     fn a_flood_of_keys_takes_no_more_than_the_bound_and_makes_room_when_what_is_known_is_over() {
-        let known = Known::default();
+        let mut known = Bounded::new(MOST);
         for number in 0..MOST + 100 {
-            known.keep(&key(number), SEEN, at(8), at(7));
+            known.keep(&key(number), number, at(8), at(7));
         }
-        assert_eq!(known.lock().by_key.len(), MOST);
-        assert_eq!(known.get(&key(3)), SEEN);
-        assert_eq!(known.get(&key(MOST + 1)), Seen::Nothing, "forgotten, which is safe");
-        known.keep(&key(MOST + 1), SEEN, at(9), at(8));
-        assert_eq!(known.get(&key(MOST + 1)), SEEN);
-        assert_eq!(known.lock().by_key.len(), 1);
+        assert_eq!(known.by_key.len(), MOST);
+        assert_eq!(known.get(&key(3)), Some(&3));
+        assert_eq!(known.get(&key(MOST + 1)), None, "forgotten, which is safe");
+        known.keep(&key(MOST + 1), 1, at(9), at(8));
+        assert_eq!(known.get(&key(MOST + 1)), Some(&1));
+        assert_eq!(known.by_key.len(), 1);
     }
 
     #[test]
     fn a_full_map_is_looked_through_once_a_second_at_most() {
-        let known = Known::default();
+        let mut known = Bounded::new(MOST);
         for number in 0..MOST {
             let until = at(7).plus(Duration::from_millis(u64::try_from(number).unwrap()));
-            known.keep(&key(number), SEEN, until, at(6));
+            known.keep(&key(number), (), until, at(6));
         }
-        known.keep(&key(MOST), SEEN, at(20), at(7));
-        known.keep(&key(MOST + 1), SEEN, at(20), at(7).plus(Duration::from_millis(999)));
-        assert_eq!((known.get(&key(MOST)), known.get(&key(MOST + 1))), (SEEN, Seen::Nothing));
-        known.keep(&key(MOST + 1), SEEN, at(20), at(8));
-        assert_eq!(known.get(&key(MOST + 1)), SEEN);
+        known.keep(&key(MOST), (), at(20), at(7));
+        known.keep(&key(MOST + 1), (), at(20), at(7).plus(Duration::from_millis(999)));
+        assert_eq!((known.get(&key(MOST)), known.get(&key(MOST + 1))), (Some(&()), None));
+        known.keep(&key(MOST + 1), (), at(20), at(8));
+        assert_eq!(known.get(&key(MOST + 1)), Some(&()));
     }
 
     #[test]

@@ -101,6 +101,10 @@ impl Meter for Log {
         self.limit.saturating_add(2)
     }
 
+    fn most(&self) -> u64 {
+        u64::try_from(self.limit).unwrap_or(u64::MAX)
+    }
+
     fn left(&self, _: &Ask, seen: &Seen) -> u64 {
         let recent = if let Seen::Log { recent, .. } = seen { *recent } else { 0 };
         u64::try_from(self.limit.saturating_sub(recent)).unwrap_or(u64::MAX)
@@ -123,7 +127,7 @@ mod tests {
     }
 
     fn ask(ms: u64) -> Ask {
-        Ask { at: Timestamp::from_millis(100_000 + ms), cost: 1, patience: Duration::ZERO }
+        Ask { at: Timestamp::from_millis(100_000 + ms), cost: 1, patience: Duration::ZERO, ..Ask::default() }
     }
 
     fn item(times: &[i128]) -> Item {

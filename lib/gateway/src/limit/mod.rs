@@ -1,17 +1,23 @@
 //! Rate limits: how many requests a key may make in a time, counted over all environments together.
 //!
-//! Exact: one conditional update of the shared table a request, and none for a key that is known to be over its limit.
-//! How a limit counts is its [`Algorithm`]; what is promised of each stands there.
+//! How a limit counts is its [`Algorithm`]; what is promised of each stands there. Who is asked is its [`Accuracy`]:
+//! the shared table, by one conditional update a request, or what this environment holds a lease of. A key that is
+//! known to be over its limit is refused without asking.
 //!
-//! Several limits are all or nothing: when a later one refuses, what the earlier ones gave goes back
-//! ([`Taken::returns`]), so that a refused request costs its client nothing elsewhere.
+//! Several limits are all or nothing: when one refuses, leases keep what they gave for the next request, and the rest
+//! goes back once the answer is out ([`Taken::later`]), so that a refused request costs its client nothing elsewhere.
 
+mod accuracy;
+mod address;
 mod algorithm;
+mod book;
 mod bucket;
 mod cost;
 mod fields;
+mod hold;
 mod key;
 mod known;
+mod lease;
 mod log;
 mod pair;
 mod rate;
@@ -22,39 +28,44 @@ mod tests;
 mod window;
 
 use std::fmt;
-use std::sync::Arc;
-use std::task::Poll;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+pub use accuracy::{Accuracy, Shards};
 pub use algorithm::Algorithm;
 pub use cost::Cost;
+pub use fields::FieldSet;
 pub use rate::{Per, Rate};
-pub use taken::{Returns, Taken};
+pub use taken::{Later, Taken};
 
 use crate::auth::Caller;
 use crate::clock::{Clock, Timestamp};
-use crate::expression::{Expression, Facts};
-use crate::forward::BoxFuture;
+use crate::expression::{Expression, Facts, Part};
 use crate::mode::Mode;
-use crate::table::{Item, Table, TableError, Which};
-use algorithm::{Ask, Meter, SKEW, Seen, Settled};
+use crate::table::{Item, Table};
+use algorithm::{Ask, Meter, Seen};
+use book::Book;
+use bucket::Bucket;
 use fields::Named;
+use hold::{Answer, Asked, Given, World, hold};
 use key::{Key, Stem};
-use known::{Known, Local};
-use taken::{Answer, Asked, Given, conclude};
+use known::{Local, MOST};
+use taken::conclude;
 
 /// For how long a request waits for its limits, all of them together, at most. The table's adapter gives up before.
 pub const BOUND: Duration = Duration::from_millis(150);
 
-/// What is still waited when the time is over. In a process that was itself stopped or starved, the time is over
-/// before anyone looked at the answer that lies there; this is the look.
-const LAST_LOOK: Duration = Duration::from_millis(5);
+/// Grants a second that one item is spared from taking more than (state.md §4.2).
+const GRANTS: u64 = 500;
 
-/// How often one limit asks the table for one request. Each refusal says what the item is, so that the next attempt
-/// fails only if others wrote meanwhile.
-const TRIES: usize = 5;
+/// What one shard is good for, in tokens a second (state.md §4.7).
+const PER_SHARD: u64 = 25_000;
+
+/// The smallest part of a burst that is worth a shard of its own.
+const LEAST_SHARD: u64 = 50;
 
 /// One limit of the config: a bucket a key, over all routes that use it.
 pub struct Limit {
@@ -70,13 +81,40 @@ pub struct Limit {
     pub cost: Cost,
     /// What happens while the table does not answer.
     pub on_store_failure: OnStoreFailure,
+    /// Who is asked before a request passes.
+    pub accuracy: Accuracy,
+    /// Over how many items each key's count is spread; of buckets without a queue.
+    pub shards: Shards,
+    /// Whether it is asked before the caller is known, so that it also counts who is then turned away.
+    pub before_identify: bool,
+    /// How many bits of an IPv6 address count; all where it is not said.
+    pub ipv6_prefix: Option<u8>,
+    /// In which fields its clients are told of it.
+    pub headers: FieldSet,
     config: Arc<str>,
-    stem: Stem,
-    with_via: bool,
+    items: Items,
     meter: Box<dyn Meter>,
-    known: Known,
+    /// Of the whole, where each environment counts by itself.
+    local_meter: Box<dyn Meter>,
+    /// The smallest lease worth a write.
+    quantum: u64,
+    book: Book,
     local: Local,
     told: Named,
+    /// What this environment draws from: its first request's seed.
+    environment: OnceLock<u64>,
+}
+
+/// Where a limit's counts are in the table.
+struct Items {
+    stem: Stem,
+    /// How its attributes end; nothing where its items are its own.
+    suffix: String,
+    with_via: bool,
+    /// Into how many items each key's count is divided.
+    shards: u32,
+    /// For how many seconds what limits of the same key write may matter.
+    horizon: AtomicU64,
 }
 
 /// What a limit counts together.
@@ -102,6 +140,15 @@ pub enum OnStoreFailure {
 }
 
 impl OnStoreFailure {
+    /// What a limit of this accuracy does where nothing is written: who asks for exactness is refused rather than
+    /// counted loosely.
+    pub const fn usual(accuracy: Accuracy) -> Self {
+        match accuracy {
+            Accuracy::Exact => Self::Closed,
+            Accuracy::Leased | Accuracy::Local => Self::Local,
+        }
+    }
+
     /// As the config writes it.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -136,32 +183,21 @@ impl Limit {
     /// count, in which each request costs 1.
     pub fn new(config: Arc<str>, name: Arc<str>, rate: Rate, by: LimitKey, on_store_failure: OnStoreFailure) -> Self {
         let algorithm = Algorithm::TokenBucket { burst: rate.count };
-        Self::of(config, name, rate, by, on_store_failure, algorithm)
-    }
-
-    /// The same, counted by `algorithm`.
-    #[must_use]
-    pub fn counted_by(self, algorithm: Algorithm) -> Self {
-        let Self { config, name, rate, by, on_store_failure, cost, .. } = self;
-        Self::of(config, name, rate, by, on_store_failure, algorithm).costing(cost)
-    }
-
-    fn of(
-        config: Arc<str>,
-        name: Arc<str>,
-        rate: Rate,
-        by: LimitKey,
-        on_store_failure: OnStoreFailure,
-        algorithm: Algorithm,
-    ) -> Self {
         let meter = algorithm.meter(rate);
         Self {
-            with_via: matches!(&by, LimitKey::By(by) if reads_caller_id(by.source())),
-            stem: Stem::new(&config, &name, &algorithm.kind(rate)),
+            items: Items::of(&config, &name, rate, &by, algorithm, 1),
             told: Named::new(&name, algorithm.most(rate), algorithm.window_secs(rate)),
             cost: Cost::Fixed(1),
-            known: Known::default(),
+            accuracy: Accuracy::default(),
+            shards: Shards::default(),
+            before_identify: false,
+            ipv6_prefix: None,
+            headers: FieldSet::default(),
+            quantum: 1,
+            book: Book::new(MOST),
             local: Local::new(meter.values()),
+            local_meter: algorithm.meter(rate),
+            environment: OnceLock::new(),
             meter,
             config,
             name,
@@ -170,130 +206,193 @@ impl Limit {
             by,
             on_store_failure,
         }
+        .divided()
+    }
+
+    /// The same, counted by `algorithm`.
+    #[must_use]
+    pub fn counted_by(self, algorithm: Algorithm) -> Self {
+        let rate = self.rate;
+        let local_meter = algorithm.meter(rate);
+        Self {
+            told: Named::new(&self.name, algorithm.most(rate), algorithm.window_secs(rate)),
+            local: Local::new(local_meter.values()),
+            local_meter,
+            algorithm,
+            ..self
+        }
+        .divided()
+    }
+
+    /// Divides the count into its shards, and makes what follows from that.
+    fn divided(self) -> Self {
+        let (rate, algorithm) = (self.rate, self.algorithm);
+        let burst = algorithm.most(rate);
+        let cost = if let Cost::Fixed(cost) = self.cost { cost } else { burst };
+        let shards = match self.shards {
+            _ if !algorithm.can_be_sharded() || self.accuracy == Accuracy::Local => 1,
+            Shards::Fixed(shards) => shards.get(),
+            Shards::Auto => {
+                let needed = (rate.count / rate.per.secs()).div_ceil(PER_SHARD);
+                let bearable = (burst / LEAST_SHARD.max(cost)).min(u64::from(Shards::MOST));
+                u32::try_from(needed.min(bearable)).unwrap_or(1).max(1)
+            }
+        };
+        let meter: Box<dyn Meter> =
+            if shards > 1 { Box::new(Bucket::shard(rate, burst, shards)) } else { algorithm.meter(rate) };
+        Self {
+            items: Items::of(&self.config, &self.name, rate, &self.by, algorithm, shards),
+            quantum: (rate.count / rate.per.secs()).div_ceil(GRANTS * u64::from(shards)).max(1),
+            book: Book::new(MOST),
+            meter,
+            ..self
+        }
     }
 
     /// The same, of which a request takes `cost`.
     #[must_use]
     pub fn costing(self, cost: Cost) -> Self {
-        Self { cost, ..self }
+        Self { cost, ..self }.divided()
     }
 
-    fn key(&self, facts: &Facts<'_>, caller: &Caller) -> Key {
+    /// The same, with so much asked of the table.
+    #[must_use]
+    pub fn accurate(self, accuracy: Accuracy) -> Self {
+        Self { accuracy, ..self }.divided()
+    }
+
+    /// The same, spread over so many items.
+    #[must_use]
+    pub fn sharded(self, shards: Shards) -> Self {
+        Self { shards, ..self }.divided()
+    }
+
+    /// The same, asked before the caller is known (or after).
+    #[must_use]
+    pub fn before_identify(self, before_identify: bool) -> Self {
+        Self { before_identify, ..self }
+    }
+
+    /// The same, of which IPv6 addresses count by their networks of so many bits.
+    #[must_use]
+    pub fn counting_networks(self, ipv6_prefix: Option<u8>) -> Self {
+        Self { ipv6_prefix, ..self }
+    }
+
+    /// The same, told of in these fields.
+    #[must_use]
+    pub fn told_in(self, headers: FieldSet) -> Self {
+        Self { headers, ..self }
+    }
+
+    fn key(&self, facts: &Facts<'_>, caller: Option<&Caller>) -> Key {
+        let ip = self.ipv6_prefix.map_or(facts.ip, |prefix| address::masked(facts.ip, prefix));
+        let facts = &Facts { ip, ..*facts };
         let subject = match &self.by {
             LimitKey::Global => None,
             LimitKey::By(by) => by.text(facts).ok().filter(|subject| !subject.is_empty()),
         };
-        let via = if self.with_via { caller.via() } else { "" };
-        self.stem.key(subject.as_deref().map(|subject| (via, subject)))
+        let via = caller.filter(|_| self.items.with_via).map_or("", Caller::via);
+        self.items.stem.key(subject.as_deref().map(|subject| (via, subject)))
     }
 
-    async fn ask(&self, one: &Asked<'_>, world: &World<'_>) -> Answer {
-        let item_key = one.key.item();
-        let mut seen = one.seen;
-        let (at, mut sure) = self.settle(world.clock).await;
-        let mut ask = Ask { at, cost: one.cost, patience: world.patience() };
-        for attempt in 0..TRIES {
-            if attempt > 0 && !self.meter.keeps_its_moment() {
-                (ask.at, sure) = self.settle(world.clock).await;
-            }
-            if let Some(until) = self.meter.over(&ask, &seen) {
-                return Answer::Over { until, seen, ask };
-            }
-            if Instant::now() >= world.bound {
-                break;
-            }
-            let (update, terms) = &*self.meter.attempt(&ask, &seen);
-            let (item, taken) =
-                match within(world.bound, world.table.update(Which::Hot, &item_key, update, terms)).await {
-                    Some(Ok(item)) => (Some(item), true),
-                    Some(Err(TableError::Refused { old })) => (old, false),
-                    Some(Err(
-                        TableError::Throttled { .. } | TableError::Unavailable { .. } | TableError::Invalid { .. },
-                    ))
-                    | None => break,
-                };
-            match self.remember(&one.key, &ask, item.as_ref()) {
-                Some(now) => seen = now,
-                None => break,
-            }
-            // What ended while we asked may not be spent any more, and is lost.
-            if taken && self.meter.spendable(&ask, world.clock.now(), sure) {
-                return Answer::Admitted { seen, ask, given: Given::ByTable };
-            }
+    /// Whether its key can be told before the caller is known.
+    pub(crate) fn is_known_early(&self) -> bool {
+        let by = matches!(&self.by, LimitKey::By(by) if by.reads(Part::Caller));
+        let cost = matches!(&self.cost, Cost::Of(cost) if cost.reads(Part::Caller));
+        !by && !cost
+    }
+
+    /// Whether some of it is ever leased.
+    fn may_lease(&self) -> bool {
+        self.accuracy == Accuracy::Leased && self.algorithm.may_be_leased(self.meter.most())
+    }
+
+    /// For how long a lease of it holds at most, where there are any.
+    fn leases(&self) -> Option<Duration> {
+        self.may_lease().then(|| algorithm::longest_lease(self.rate))
+    }
+
+    /// Whether its environments keep out of each other's way.
+    fn paces(&self) -> bool {
+        self.may_lease() || self.algorithm.can_be_sharded()
+    }
+
+    /// What of an item is this limit's; `None` where that makes no sense.
+    fn read(&self, ask: &Ask, item: &Item) -> Option<Seen> {
+        if self.items.suffix.is_empty() {
+            return self.meter.read(ask, item);
         }
-        self.without_table(&one.key, Ask { at: world.clock.now(), ..ask })
+        self.meter.read(ask, &item.of_owner(&self.items.suffix))
     }
 
-    /// When a request is judged, and whether every clock agrees. Near the boundary of a window that takes a short wait;
-    /// if the clock stands still meanwhile, its own word must do.
-    async fn settle(&self, clock: &dyn Clock) -> (Timestamp, bool) {
-        let wait = match self.meter.settle(clock.now()) {
-            Settled::At(now) => return (now, true),
-            Settled::In(wait) => wait,
-        };
-        tokio::time::sleep(wait).await;
-        let now = clock.now();
-        match self.meter.settle(now) {
-            Settled::At(now) => (now, true),
-            Settled::In(_) => (now.plus(SKEW), false),
+    /// The item of this environment, where the count of `key` is divided.
+    fn shard(&self, key: Key, seed: u64) -> Key {
+        if self.items.shards == 1 {
+            return key;
         }
+        let environment = *self.environment.get_or_init(|| seed);
+        key.shard(nth(environment ^ key.seed(), self.items.shards))
     }
 
-    /// Keeps what `item` was when it was seen; `None` where it makes no sense.
-    fn remember(&self, key: &Key, ask: &Ask, item: Option<&Item>) -> Option<Seen> {
-        let seen = item.map_or(Some(Seen::Nothing), |item| self.meter.read(ask, item))?;
-        self.known.keep(key, seen, self.meter.full_at(ask, &seen), ask.at);
-        Some(seen)
-    }
-
-    fn without_table(&self, key: &Key, ask: Ask) -> Answer {
-        match self.on_store_failure {
-            OnStoreFailure::Open => Answer::Admitted { seen: Seen::Nothing, ask, given: Given::ByNobody },
-            OnStoreFailure::Closed => Answer::Unanswered,
-            OnStoreFailure::Local => self.count_here(key, ask).unwrap_or(Answer::Unanswered),
-        }
+    /// Another than that, drawn by `seed`.
+    fn other_shard(&self, key: Key, seed: u64) -> Key {
+        let environment = *self.environment.get_or_init(|| seed);
+        let home = nth(environment ^ key.seed(), self.items.shards);
+        let ahead = 1 + nth(seed.rotate_left(17) ^ key.seed(), self.items.shards - 1);
+        key.shard((home + ahead) % self.items.shards)
     }
 
     /// The same updates, on an item of this process alone.
     fn count_here(&self, key: &Key, ask: Ask) -> Option<Answer> {
-        let seen = self.local.get(key, ask.at).map_or(Some(Seen::Nothing), |item| self.meter.read(&ask, &item))?;
-        if let Some(until) = self.meter.over(&ask, &seen) {
+        let meter = &self.local_meter;
+        let seen = self.local.get(key, ask.at).map_or(Some(Seen::Nothing), |item| meter.read(&ask, &item))?;
+        if let Some(until) = meter.over(&ask, &seen) {
             return Some(Answer::Over { until, seen, ask });
         }
-        let taking = self.meter.attempt(&ask, &seen);
+        let taking = meter.attempt(&ask, &seen);
         let item = self.local.update(key, &taking, ask.at, |item| self.matters_until(&ask, item)).ok()?;
-        Some(Answer::Admitted { seen: self.meter.read(&ask, &item)?, ask, given: Given::Locally })
+        Some(Answer::Admitted { seen: meter.read(&ask, &item)?, ask, given: Given::Locally })
     }
 
     fn matters_until(&self, ask: &Ask, item: &Item) -> Timestamp {
-        self.meter.full_at(ask, &self.meter.read(ask, item).unwrap_or_default())
+        self.local_meter.full_at(ask, &self.local_meter.read(ask, item).unwrap_or_default())
     }
 }
 
-/// What one request's limits are asked with.
-struct World<'a> {
-    table: &'a dyn Table,
-    clock: &'a dyn Clock,
-    bound: Instant,
-    deadline: Option<Instant>,
-}
-
-impl World<'_> {
-    /// How long the request can wait.
-    fn patience(&self) -> Duration {
-        self.deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()))
+impl Items {
+    /// Limits that count by the same expression share an item a subject, so that one write asks them all (state.md §3.7).
+    /// Not those of a single item for everyone, which would only make it hotter, nor logs, which fill theirs.
+    fn of(config: &str, name: &str, rate: Rate, by: &LimitKey, algorithm: Algorithm, shards: u32) -> Self {
+        let mut kind = algorithm.kind(rate);
+        if shards > 1 {
+            kind.push_str(&format!("#{shards}"));
+        }
+        let (stem, suffix) = match by {
+            LimitKey::By(by) if shards == 1 && !matches!(algorithm, Algorithm::SlidingLog) => {
+                (Stem::shared(config, by.source()), Stem::suffix(name, &kind))
+            }
+            LimitKey::Global | LimitKey::By(_) => (Stem::new(config, name, &kind), String::new()),
+        };
+        let with_via = matches!(by, LimitKey::By(by) if reads_caller_id(by.source()));
+        let horizon = AtomicU64::new(algorithm.horizon(rate));
+        Self { stem, suffix, with_via, shards, horizon }
     }
 }
 
-async fn within<T>(bound: Instant, mut asking: BoxFuture<'_, T>) -> Option<T> {
-    // A table that answers at once needs no timer.
-    if let Poll::Ready(answer) = std::future::poll_fn(|cx| Poll::Ready(asking.as_mut().poll(cx))).await {
-        return Some(answer);
+/// Tells limits that share items for how long what each of them writes must be kept.
+pub(crate) fn share_items<'a>(limits: impl Iterator<Item = &'a Arc<Limit>> + Clone) {
+    for limit in limits.clone().filter(|limit| !limit.items.suffix.is_empty()) {
+        let same = limits.clone().filter(|other| other.items.stem == limit.items.stem);
+        let longest = same.map(|other| other.algorithm.horizon(other.rate)).max().unwrap_or(0);
+        limit.items.horizon.store(longest, Ordering::Relaxed);
     }
-    match tokio::time::timeout_at(bound, &mut asking).await {
-        Ok(answer) => Some(answer),
-        Err(_) => tokio::time::timeout(LAST_LOOK, asking).await.ok(),
-    }
+}
+
+/// A number below `most`, by these bits.
+fn nth(bits: u64, most: u32) -> u32 {
+    let spread = u128::from(bits.wrapping_mul(0x9E37_79B9_7F4A_7C15)) * u128::from(most);
+    u32::try_from(spread >> 64).unwrap_or(0)
 }
 
 /// Whether a key may hold `caller.id`, which counts together with how the caller was identified.
@@ -311,6 +410,11 @@ impl fmt::Debug for Limit {
             .field("by", &self.by)
             .field("cost", &self.cost)
             .field("on_store_failure", &self.on_store_failure)
+            .field("accuracy", &self.accuracy)
+            .field("shards", &self.shards)
+            .field("before_identify", &self.before_identify)
+            .field("ipv6_prefix", &self.ipv6_prefix)
+            .field("headers", &self.headers)
             .finish_non_exhaustive()
     }
 }
@@ -321,60 +425,81 @@ impl Limits {
         Self(Vec::new())
     }
 
-    /// Takes one request from every limit, or from none.
+    /// Takes one request from the limits that stand before identification (`before: identify`), or from none. Where one
+    /// refuses, the rest of the request is not even looked at; else [`Self::take`] goes on with what is held.
+    pub async fn take_before(&self, facts: &Facts<'_>, around: Around<'_>) -> (Taken, Held<'_>) {
+        let early = self.in_force().filter(|used| used.limit.before_identify);
+        let mut held = Held { asked: early.map(|used| used.asked(facts, None, around.seed)).collect(), left: BOUND };
+        if held.asked.is_empty() {
+            return (Taken::default(), held);
+        }
+        let world = World::of(around, held.left);
+        hold(&mut held.asked, &world).await;
+        held.left = world.bound.saturating_duration_since(Instant::now());
+        (conclude(&held.asked, around.clock), held)
+    }
+
+    /// Sees to it that leases which are known to be needed are there or under way, while the caller is identified
+    /// (state.md §5). Only leases: whoever is turned away next leaves them to others, and so takes nothing from anyone.
+    pub async fn prepare(&self, facts: &Facts<'_>, around: Around<'_>) {
+        for used in self.in_force().filter(|used| used.limit.may_lease() && used.limit.is_known_early()) {
+            let asked = used.asked(facts, None, around.seed);
+            taken::prepare(&used.limit, asked.item, asked.cost, around).await;
+        }
+    }
+
+    /// Takes one request from every limit, or from none; `held` is what stands before identification gave.
     ///
-    /// Waits for the table [`BOUND`] at most, and not at all for a key that is known to be over; and where a limit lets
-    /// requests queue, for the request's turn, but never beyond its `deadline`.
-    pub async fn take(
-        &self,
-        facts: &Facts<'_>,
-        caller: &Caller,
-        table: &dyn Table,
-        clock: &dyn Clock,
-        deadline: Option<Instant>,
-    ) -> Taken {
+    /// Waits for the table [`BOUND`] at most, and not at all for what is leased or a key that is known to be over; and
+    /// where a limit lets requests queue, for the request's turn, but never beyond its deadline.
+    pub async fn take<'a>(&'a self, held: Held<'a>, facts: &Facts<'_>, caller: &Caller, around: Around<'_>) -> Taken {
         if self.0.is_empty() {
             return Taken::default();
         }
         let facts = Facts { caller: Some(caller), ..*facts };
-        let in_force = self.0.iter().filter(|used| used.mode != Mode::Off);
-        let mut asked: Vec<_> = in_force.map(|used| Asked::new(used, &facts, caller)).collect();
-        let world = World { table, clock, bound: Instant::now() + BOUND, deadline };
-        if !known_to_be_over(&mut asked, &world) {
-            for one in &mut asked {
-                let answer = one.limit.ask(one, &world).await;
-                one.answer = Some(answer);
-                if one.refuses() {
-                    break;
-                }
-            }
-            wait_for_turn(&asked, clock).await;
-        }
-        conclude(&asked, clock)
+        let Held { mut asked, left } = held;
+        let late = self.in_force().filter(|used| !used.limit.before_identify);
+        asked.extend(late.map(|used| used.asked(&facts, Some(caller), around.seed)));
+        hold(&mut asked, &World::of(around, left)).await;
+        conclude(&asked, around.clock)
+    }
+
+    fn in_force(&self) -> impl Iterator<Item = &Use> {
+        self.0.iter().filter(|used| used.mode != Mode::Off)
     }
 }
 
-/// Answers for a limit that is known to be over, so that nothing is taken only to be given back.
-fn known_to_be_over(asked: &mut [Asked<'_>], world: &World<'_>) -> bool {
-    let (at, patience) = (world.clock.now(), world.patience());
-    for one in asked.iter_mut().filter(|one| one.mode == Mode::Enforce) {
-        let ask = Ask { at, cost: one.cost, patience };
-        if let Some(until) = one.limit.meter.over(&ask, &one.seen) {
-            one.answer = Some(Answer::Over { until, seen: one.seen, ask });
-            return true;
-        }
-    }
-    false
+/// What limits gave to a request whose caller is not known yet.
+#[derive(Debug)]
+pub struct Held<'a> {
+    asked: Vec<Asked<'a>>,
+    /// For how long the table may still be waited for.
+    left: Duration,
 }
 
-/// Waits until what was taken conforms. The longest wait is its limit's queue.
-async fn wait_for_turn(asked: &[Asked<'_>], clock: &dyn Clock) {
-    if asked.iter().any(Asked::refuses) {
-        return;
+impl Default for Held<'_> {
+    fn default() -> Self {
+        Self { asked: Vec::new(), left: BOUND }
     }
-    let Some(turn) = asked.iter().filter_map(Asked::departs).max() else { return };
-    let wait = turn.since(clock.now());
-    if !wait.is_zero() {
-        tokio::time::sleep(wait).await;
+}
+
+impl Use {
+    fn asked<'a>(&'a self, facts: &Facts<'_>, caller: Option<&Caller>, seed: u64) -> Asked<'a> {
+        let limit = &self.limit;
+        let item = limit.shard(limit.key(facts, caller), seed);
+        Asked::new(limit, self.mode, item, limit.cost.of(facts, limit.meter.most()))
     }
+}
+
+/// What a request's limits are asked with.
+#[derive(Debug, Clone, Copy)]
+pub struct Around<'a> {
+    /// The shared state.
+    pub table: &'a dyn Table,
+    /// Wall time.
+    pub clock: &'a dyn Clock,
+    /// The request's seed.
+    pub seed: u64,
+    /// When the request's time is over.
+    pub deadline: Option<Instant>,
 }

@@ -124,6 +124,10 @@ impl Meter for Pair {
         (update, Terms::when(there))
     }
 
+    fn most(&self) -> u64 {
+        u64::try_from(self.limit).unwrap_or(u64::MAX)
+    }
+
     fn left(&self, ask: &Ask, seen: &Seen) -> u64 {
         let standing = self.standing(ask, seen);
         u64::try_from((self.limit - self.weighted(&standing) - standing.current).max(0)).unwrap_or(u64::MAX)
@@ -148,7 +152,12 @@ mod tests {
 
     /// `ms` into window 100.
     fn ask(ms: u64, cost: u64) -> Ask {
-        Ask { at: Timestamp::from_millis(100 * 60_000 + ms).plus(SKEW), cost, patience: Duration::ZERO }
+        Ask {
+            at: Timestamp::from_millis(100 * 60_000 + ms).plus(SKEW),
+            cost,
+            patience: Duration::ZERO,
+            ..Ask::default()
+        }
     }
 
     const fn seen(index: u64, current: u64, previous: u64) -> Seen {

@@ -157,6 +157,10 @@ impl Meter for Sliding {
         RING + 3
     }
 
+    fn most(&self) -> u64 {
+        u64::try_from(self.limit).unwrap_or(u64::MAX)
+    }
+
     fn left(&self, ask: &Ask, seen: &Seen) -> u64 {
         u64::try_from((self.limit - self.moved(ask, seen).sum).max(0)).unwrap_or(u64::MAX)
     }
@@ -180,7 +184,7 @@ mod tests {
     /// In the middle of bucket `index`.
     fn ask(index: u64, cost: u64) -> Ask {
         let at = moment(i128::from(index) * sliding().bucket + sliding().bucket / 2).plus(SKEW);
-        Ask { at, cost, patience: Duration::ZERO }
+        Ask { at, cost, patience: Duration::ZERO, ..Ask::default() }
     }
 
     fn seen(index: u64, buckets: [u64; RING]) -> Seen {

@@ -6,16 +6,20 @@ use std::time::Duration;
 use http::HeaderMap;
 
 use super::algorithm::{Ask, Seen};
+use super::book::Moment;
 use super::fields::{Told, fields};
+use super::hold::{Answer, Asked, Given, World, ask_ahead};
 use super::key::Key;
-use super::{Limit, Use};
-use crate::auth::Caller;
+use super::lease::Spent;
+use super::{Around, BOUND, Limit};
 use crate::clock::{Clock, Timestamp};
 use crate::exchange::LimitVerdict;
-use crate::expression::Facts;
 use crate::mode::{Mode, Shadowed};
 use crate::refusal::Refusal;
 use crate::table::{Table, Which};
+
+/// For how long what runs after the answer waits for the table (state.md §13.2).
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// What the limits said of one request.
 #[derive(Debug, Default)]
@@ -28,35 +32,8 @@ pub struct Taken {
     pub verdicts: Vec<LimitVerdict>,
     /// What limits in shadow would have refused.
     pub shadowed: Shadowed,
-    /// What a refused request took and gives back, once the answer is out.
-    pub returns: Returns,
-}
-
-/// What one limit said.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Answer {
-    Admitted { seen: Seen, ask: Ask, given: Given },
-    Over { until: Timestamp, seen: Seen, ask: Ask },
-    Unanswered,
-}
-
-/// Who gave a token, and so who takes it back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Given {
-    ByTable,
-    Locally,
-    ByNobody,
-}
-
-/// One limit as it is asked for one request.
-pub(super) struct Asked<'a> {
-    pub(super) limit: &'a Arc<Limit>,
-    pub(super) mode: Mode,
-    pub(super) key: Key,
-    pub(super) cost: u64,
-    /// What is known of the item before it is asked.
-    pub(super) seen: Seen,
-    pub(super) answer: Option<Answer>,
+    /// What is to do once the answer is out.
+    pub later: Later,
 }
 
 pub(super) fn conclude(asked: &[Asked<'_>], clock: &dyn Clock) -> Taken {
@@ -67,7 +44,10 @@ pub(super) fn conclude(asked: &[Asked<'_>], clock: &dyn Clock) -> Taken {
         let mut state = None;
         if let Some(answer) = one.answer {
             let admitted = matches!(answer, Answer::Admitted { .. });
-            let returned = if taken.refused.is_some() { one.take_back(answer, &mut taken.returns) } else { 0 };
+            let returned = if taken.refused.is_some() { one.take_back(answer, clock, &mut taken.later) } else { 0 };
+            if let Answer::Admitted { given: Given::ByLease { low: true, .. }, .. } = answer {
+                taken.later.refills.push((Arc::clone(one.limit), one.item));
+            }
             state = one.state(answer, returned, now);
             let remaining = state.map_or(0, |(left, _)| left);
             taken.verdicts.push(LimitVerdict { name: Arc::clone(&one.limit.name), admitted, remaining });
@@ -78,37 +58,14 @@ pub(super) fn conclude(asked: &[Asked<'_>], clock: &dyn Clock) -> Taken {
             }
         }
         if one.mode == Mode::Enforce {
-            told.push(Told { limit: &one.limit.told, state });
+            told.push(Told { limit: &one.limit.told, set: one.limit.headers, state });
         }
     }
     taken.fields = fields(told);
     taken
 }
 
-impl<'a> Asked<'a> {
-    pub(super) fn new(used: &'a Use, facts: &Facts<'_>, caller: &Caller) -> Self {
-        let limit = &used.limit;
-        let key = limit.key(facts, caller);
-        let cost = limit.cost.of(facts, limit.algorithm.most(limit.rate));
-        Self { limit, mode: used.mode, key, cost, seen: limit.known.get(&key), answer: None }
-    }
-}
-
 impl Asked<'_> {
-    pub(super) fn refuses(&self) -> bool {
-        self.mode == Mode::Enforce && !matches!(self.answer, Some(Answer::Admitted { .. }) | None)
-    }
-
-    /// When the request may go on, for all that this limit cares.
-    pub(super) fn departs(&self) -> Option<Timestamp> {
-        match self.answer? {
-            Answer::Admitted { seen, ask, .. } if self.mode == Mode::Enforce => {
-                Some(self.limit.meter.departs(&ask, &seen))
-            }
-            Answer::Admitted { .. } | Answer::Over { .. } | Answer::Unanswered => None,
-        }
-    }
-
     fn refusal(&self, now: Timestamp) -> Option<Refusal> {
         if self.refuses() { self.why_not(self.answer?, now) } else { None }
     }
@@ -124,65 +81,137 @@ impl Asked<'_> {
     }
 
     /// What is left, and until when: until all is there again, or where nothing is left or the request is refused,
-    /// until there is enough. `None` where it is not known.
+    /// until there is enough. `None` where it is not known. Others may have taken from it meanwhile.
     fn state(&self, answer: Answer, returned: u64, now: Timestamp) -> Option<(u64, Duration)> {
         let meter = &self.limit.meter;
         let (left, until) = match answer {
             Answer::Admitted { given: Given::ByNobody, .. } | Answer::Unanswered => return None,
-            Answer::Over { until, seen, ask } => (meter.left(&ask, &seen), until),
-            Answer::Admitted { seen, ask, .. } => {
-                let left = meter.left(&ask, &seen).saturating_add(returned);
+            Answer::Over { until, seen, ask } => (meter.left(&ask, &seen).min(self.cost.saturating_sub(1)), until),
+            Answer::Admitted { seen, ask, given } => {
+                let held = if let Given::ByLease { spent, .. } = given { spent.left } else { 0 };
+                let left = meter.left(&ask, &seen).saturating_add(returned).saturating_add(held);
                 let next =
                     if left == 0 { meter.over(&Ask { cost: 1, patience: Duration::ZERO, ..ask }, &seen) } else { None };
-                (left, next.unwrap_or_else(|| meter.full_at(&ask, &seen)))
+                (left.min(meter.most()), next.unwrap_or_else(|| meter.full_at(&ask, &seen)))
             }
         };
         Some((left, until.since(now)))
     }
 
     /// Takes back what was given to a request that is refused; how many that is.
-    fn take_back(&self, answer: Answer, returns: &mut Returns) -> u64 {
+    fn take_back(&self, answer: Answer, clock: &dyn Clock, later: &mut Later) -> u64 {
         match answer {
-            Answer::Admitted { seen, ask, given: Given::ByTable } => {
-                returns.0.push(Return { limit: Arc::clone(self.limit), key: self.key, seen, ask });
+            Answer::Admitted { seen, ask, given: Given::ByTable { .. } } => {
+                later.returns.push(Return { limit: Arc::clone(self.limit), item: self.item, seen, ask });
+                ask.cost
+            }
+            Answer::Admitted { ask, given: Given::ByLease { spent, .. }, .. } => {
+                put_back(self.limit, &self.item, spent, clock);
                 ask.cost
             }
             Answer::Admitted { seen, ask, given: Given::Locally } => {
                 let limit = self.limit;
-                let back = limit.meter.give_back(&ask, &seen);
+                let back = limit.local_meter.give_back(&ask, &seen);
                 let until = |item: &_| limit.matters_until(&ask, item);
-                if limit.local.update(&self.key, &back, ask.at, until).is_ok() { ask.cost } else { 0 }
+                if limit.local.update(&self.item, &back, ask.at, until).is_ok() { ask.cost } else { 0 }
             }
             Answer::Admitted { given: Given::ByNobody, .. } | Answer::Over { .. } | Answer::Unanswered => 0,
         }
     }
 }
 
-/// What a refused request gives back to the limits that had let it pass.
+/// What a request leaves to do once its answer is out: what it took and was refused by another limit goes back, and
+/// leases that run low are followed by the next.
 #[derive(Debug, Default)]
-pub struct Returns(Vec<Return>);
+pub struct Later {
+    returns: Vec<Return>,
+    refills: Vec<(Arc<Limit>, Key)>,
+}
 
 #[derive(Debug)]
 struct Return {
     limit: Arc<Limit>,
-    key: Key,
+    item: Key,
     seen: Seen,
     ask: Ask,
 }
 
-impl Returns {
-    /// Whether there is nothing to give back.
+impl Later {
+    /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.returns.is_empty() && self.refills.is_empty()
     }
 
-    /// Gives it back, each at most once: where the table does not answer, it is lost, which only admits fewer.
-    pub async fn give(self, table: &dyn Table) {
-        for Return { limit, key, seen, ask } in self.0 {
-            let (update, terms) = limit.meter.give_back(&ask, &seen);
-            if let Ok(item) = table.update(Which::Hot, &key.item(), &update, &terms).await {
-                limit.remember(&key, &ask, Some(&item));
-            }
+    /// Does it. What is given back is sent once: where the table does not answer it is lost, which only admits fewer.
+    pub async fn run(self, table: &dyn Table, clock: &dyn Clock) {
+        for one in self.returns {
+            one.give(table, clock).await;
+        }
+        for (limit, item) in self.refills {
+            refill(&limit, item, table, clock).await;
         }
     }
+}
+
+impl Return {
+    async fn give(self, table: &dyn Table, clock: &dyn Clock) {
+        let Self { limit, item, seen, ask } = self;
+        let (update, mut terms) = limit.meter.give_back(&ask, &seen);
+        let suffix = &limit.items.suffix;
+        terms.condition = terms.condition.map(|condition| condition.owned(suffix));
+        if let Ok(new) = table.update(Which::Hot, &item.item(), &update.owned(suffix), &terms).await
+            && let Some(seen) = limit.read(&ask, &new)
+        {
+            let until = limit.meter.full_at(&ask, &seen);
+            limit.book.with(&item, Moment::of(clock), |standing, _| {
+                standing.seen = seen;
+                ((), Some(until))
+            });
+        }
+    }
+}
+
+/// Asks for the next lease, where the last one still runs low.
+async fn refill(limit: &Arc<Limit>, item: Key, table: &dyn Table, clock: &dyn Clock) {
+    let moment = Moment::of(clock);
+    let low = limit.book.with(&item, moment, |standing, era| {
+        let low = standing.held().is_some_and(|share| share.is_low(share.left(moment.at, era), moment.at));
+        (low, None)
+    });
+    if low {
+        let around = Around { table, clock, seed: item.seed(), deadline: None };
+        ask_for_lease(limit, item, 1, &World::of(around, PATIENCE)).await;
+    }
+}
+
+/// Asks for a lease, where a request for `cost` will need one.
+pub(super) async fn prepare(limit: &Arc<Limit>, item: Key, cost: u64, around: Around<'_>) {
+    let moment = Moment::of(around.clock);
+    let needs = limit.book.with(&item, moment, |standing, era| {
+        let needs = standing.held().is_some_and(|share| {
+            share.left(moment.at, era) < cost && share.rests(moment.at).is_none() && share.flight.is_none()
+        });
+        (needs, None)
+    });
+    if needs {
+        ask_for_lease(limit, item, cost, &World::of(around, BOUND)).await;
+    }
+}
+
+async fn ask_for_lease(limit: &Arc<Limit>, item: Key, cost: u64, world: &World<'_>) {
+    let mut asked = [Asked::ahead(limit, item, cost)];
+    ask_ahead(&mut asked, item, world).await;
+    let [asked] = &asked;
+    if let Some(Answer::Admitted { given: Given::ByLease { spent, .. }, .. }) = asked.answer {
+        put_back(limit, &item, spent, world.clock);
+    }
+}
+
+fn put_back(limit: &Limit, item: &Key, spent: Spent, clock: &dyn Clock) {
+    limit.book.with(item, Moment::of(clock), |standing, _| {
+        if let Some(share) = standing.held() {
+            share.put_back(spent);
+        }
+        ((), None)
+    });
 }

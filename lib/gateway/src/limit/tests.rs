@@ -2,17 +2,22 @@
 
 mod algorithms;
 mod bounds;
+mod keys;
+mod leases;
 mod queue;
 mod returns;
+mod told;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 
 use http::{HeaderMap, Method};
 use proptest::prelude::*;
 
+use super::hold::LAST_LOOK;
 use super::window::Window;
 use super::*;
 use crate::auth::Auth;
@@ -21,7 +26,7 @@ use crate::exchange::{LimitVerdict, Scheme};
 use crate::expression::{Params, Place, Scope};
 use crate::forward::BoxFuture;
 use crate::refusal::Refusal;
-use crate::table::{Item, MemoryTable, Reading, Terms, ThrottleReason, Update};
+use crate::table::{Item, MemoryTable, Reading, TableError, Terms, ThrottleReason, Update, Which};
 
 /// A clock that tests move, or that follows tokio's paused time; `off` by this many nanoseconds.
 #[derive(Debug)]
@@ -129,7 +134,7 @@ impl Table for FaultyTable {
         Box::pin(async move {
             match fault {
                 Fault::None => {}
-                Fault::Throttled => return Err(TableError::Throttled { reason: ThrottleReason::KeyRange }),
+                Fault::Throttled => return Err(TableError::Throttled { reason: ThrottleReason::Table }),
                 Fault::Unavailable => {
                     return Err(TableError::Unavailable { maybe_done: true, detail: "gone".to_owned(), source: None });
                 }
@@ -182,7 +187,7 @@ fn counted_on(
     let by = if by == "global" { LimitKey::Global } else { LimitKey::By(expression(by, Place::LimitKey)) };
     let cost = cost.parse().map_or_else(|_| Cost::Of(expression(cost, Place::Cost)), Cost::Fixed);
     let limit = Limit::new("shop".into(), name.into(), Rate::parse(rate).unwrap(), by, on_store_failure);
-    Arc::new(limit.counted_by(algorithm).costing(cost))
+    Arc::new(limit.counted_by(algorithm).costing(cost).accurate(Accuracy::Exact))
 }
 
 fn counted(name: &str, rate: &str, by: &str, algorithm: Algorithm, cost: &str) -> Arc<Limit> {
@@ -222,31 +227,36 @@ async fn take_until(
     if let Some(key) = from.key {
         headers.insert("x-key", key.parse().unwrap());
     }
-    let facts = Facts {
+    let ip = IpAddr::V4(Ipv4Addr::new(192, 0, 2, from.ip));
+    let facts = facts(&headers, from.path, ip, clock);
+    limits.take(Held::default(), &facts, &Auth::Public.identify(), Around { table, clock, seed: 1, deadline }).await
+}
+
+fn facts<'a>(headers: &'a HeaderMap, path: &'a str, ip: IpAddr, clock: &dyn Clock) -> Facts<'a> {
+    Facts {
         method: &Method::GET,
-        path: from.path,
+        path,
         query: None,
-        headers: &headers,
+        headers,
         host: "api.example.com",
         id: "id-1",
-        ip: IpAddr::V4(Ipv4Addr::new(192, 0, 2, from.ip)),
+        ip,
         scheme: Scheme::Https,
-        params: &Params::default(),
+        params: const { &Params::NONE },
         caller: None,
         route: "route",
         response: None,
         now: clock.now(),
-    };
-    limits.take(&facts, &Auth::Public.identify(), table, clock, deadline).await
+    }
 }
 
 async fn take(limits: &Limits, ip: u8, table: &dyn Table, clock: &dyn Clock) -> Taken {
     take_from(limits, From { ip, path: "/", key: None }, table, clock).await
 }
 
-/// The item of `per-ip`, by the minute, of the first address.
-fn per_ip() -> String {
-    Stem::new("shop", "per-ip", "fixed_window/60").key(Some(("", "192.0.2.1"))).item()
+/// The item of the first address, in which `per-ip` has a share.
+fn first_ip(limit: &Limit) -> String {
+    limit.items.stem.key(Some(("", "192.0.2.1"))).item()
 }
 
 /// How many of `asked` requests of one address pass.
@@ -383,7 +393,7 @@ async fn many_environments_admit_exactly_the_limit_in_every_window() {
 #[tokio::test]
 async fn what_an_earlier_limit_gave_goes_back_when_a_later_one_refuses() {
     let (table, clock) = (FaultyTable::new(Fault::None), TestClock::at(NOON));
-    let environment = || (limit("wide", "10/min", "global"), limit("narrow", "2/min", "request.ip"));
+    let environment = || (limit("wide", "10/min", "request.host"), limit("narrow", "2/min", "request.ip"));
     let (wide, narrow) = environment();
     assert_eq!(admitted(&limits([wide, narrow]), 2, &table, &clock).await, 2);
     let (wide, narrow) = environment();
@@ -391,11 +401,11 @@ async fn what_an_earlier_limit_gave_goes_back_when_a_later_one_refuses() {
     let refused = take(&both, 1, &table, &clock).await;
     assert_eq!(refused.refused.as_ref().map(Refusal::code), Some("over_limit"));
     assert_eq!(refused.fields["ratelimit"], r#""narrow";r=0;t=51, "wide";r=8;t=51"#);
-    assert!(!refused.returns.is_empty());
-    refused.returns.give(&table).await;
+    assert!(!refused.later.is_empty());
+    refused.later.run(&table, &clock).await;
     for _ in 0..20 {
         let again = take(&both, 1, &table, &clock).await;
-        assert!(again.refused.is_some() && again.returns.is_empty(), "nothing is taken once it is known");
+        assert!(again.refused.is_some() && again.later.is_empty(), "nothing is taken once it is known");
         assert_eq!(again.fields["ratelimit-policy"], r#""narrow";q=2;w=60, "wide";q=10;w=60"#);
     }
     let alone = limits([wide]);
@@ -405,14 +415,14 @@ async fn what_an_earlier_limit_gave_goes_back_when_a_later_one_refuses() {
 #[tokio::test]
 async fn a_return_ends_a_denial_that_it_made_wrong() {
     let (table, clock) = (FaultyTable::new(Fault::None), TestClock::at(NOON));
-    let (wide, narrow) = (limit("wide", "1/min", "global"), limit("narrow", "1/min", "request.ip"));
+    let (wide, narrow) = (limit("wide", "1/min", "request.host"), limit("narrow", "1/min", "request.ip"));
     let (both, alone) = (limits([Arc::clone(&wide), narrow]), limits([wide]));
     let another = limit("narrow", "1/min", "request.ip");
     assert!(take(&limits([another]), 1, &table, &clock).await.refused.is_none());
     let refused = take(&both, 1, &table, &clock).await;
     assert!(refused.refused.is_some());
     assert!(take(&alone, 1, &table, &clock).await.refused.is_some(), "the one there is is still out");
-    refused.returns.give(&table).await;
+    refused.later.run(&table, &clock).await;
     assert!(take(&alone, 1, &table, &clock).await.refused.is_none());
 }
 
@@ -491,10 +501,10 @@ async fn a_later_limit_that_fails_closed_gives_back_what_was_counted_here() {
 #[tokio::test]
 async fn an_item_that_makes_no_sense_is_a_failure_of_the_table() {
     let (table, clock) = (MemoryTable::default(), TestClock::at(NOON));
-    let key = per_ip();
-    let window = Window::labelled(clock.now(), Per::Minute);
-    table.put(Which::Hot, &key, Item::new().with(window.attribute(), "many"), &Terms::default()).await.unwrap();
-    let closed = limits([limit_on("per-ip", "3/min", "request.ip", OnStoreFailure::Closed)]);
+    let limit = limit_on("per-ip", "3/min", "request.ip", OnStoreFailure::Closed);
+    let window = Window::labelled(clock.now(), Per::Minute).attribute() + &limit.items.suffix;
+    table.put(Which::Hot, &first_ip(&limit), Item::new().with(window, "many"), &Terms::default()).await.unwrap();
+    let closed = limits([limit]);
     let taken = take(&closed, 1, &table, &clock).await;
     assert_eq!(taken.refused.as_ref().map(Refusal::code), Some("state_unavailable"));
 }
@@ -529,8 +539,9 @@ fn callers_of_two_methods_count_apart_where_the_key_is_their_id() {
 #[tokio::test]
 async fn an_item_does_not_grow_with_idle_times() {
     let (table, clock) = (MemoryTable::default(), TestClock::at(NOON));
-    let limits = limits([limit("per-ip", "2/min", "request.ip")]);
-    let key = per_ip();
+    let limit = limit("per-ip", "2/min", "request.ip");
+    let key = first_ip(&limit);
+    let limits = limits([limit]);
     for minutes in [0, 1, 2, 50, 51, 200, 201, 350, 351] {
         clock.set(NOON + minutes * 60_000);
         assert!(take(&limits, 1, &table, &clock).await.refused.is_none());

@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::algorithm::{Ask, KEPT, Meter, SKEW, Seen, Settled, Taking};
+use super::algorithm::{Ask, FEWEST_LEASED, KEPT, Meter, SKEW, Seen, Settled, Taking, longest_lease};
 use super::rate::{Per, Rate};
 use crate::clock::Timestamp;
 use crate::digits::push_number;
@@ -184,6 +184,19 @@ impl Meter for FixedWindow {
         let window = if let Seen::Window { window, .. } = seen { *window } else { self.window(ask) };
         let (name, cost) = (window.attribute(), i128::from(ask.cost));
         (Update::new().add(name.clone(), -cost), Terms::when(Condition::at_least(name, cost)))
+    }
+
+    /// Never beyond the window, by any clock.
+    fn longest_lease(&self, at: Timestamp) -> Duration {
+        if self.rate.count < FEWEST_LEASED {
+            return Duration::ZERO;
+        }
+        let end = Window::labelled(at, self.rate.per).end();
+        longest_lease(self.rate).min(end.minus(SKEW).since(at))
+    }
+
+    fn most(&self) -> u64 {
+        self.rate.count
     }
 
     fn left(&self, ask: &Ask, seen: &Seen) -> u64 {

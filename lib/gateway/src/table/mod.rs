@@ -10,6 +10,7 @@
 mod apply;
 pub mod contract;
 mod memory;
+mod suffix;
 mod value;
 mod write;
 

@@ -105,6 +105,12 @@ impl<O: Into<Operand>> From<O> for Assigned {
     }
 }
 
+impl FromIterator<Change> for Update {
+    fn from_iter<I: IntoIterator<Item = Change>>(changes: I) -> Self {
+        Self { changes: changes.into_iter().collect() }
+    }
+}
+
 impl Update {
     /// An update that changes nothing; it still makes the item where there is none.
     pub fn new() -> Self {
@@ -142,6 +148,10 @@ impl Update {
     /// Its changes, in the order written, which does not matter.
     pub fn changes(&self) -> &[Change] {
         &self.changes
+    }
+
+    pub(super) fn into_changes(self) -> impl Iterator<Item = Change> {
+        self.changes.into_iter()
     }
 
     /// Whether it makes sense whatever the item.

@@ -14,11 +14,12 @@ use bytes::Bytes;
 use http::header::{COOKIE, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_encode};
+use tollgate::clock::Timestamp;
 use tollgate::exchange::{Body, Origin, Request, Scheme};
 use tollgate::refusal::Refusal;
 
 use self::raw::{Listed, Pairs, Raw, Single};
-use self::shape::Event;
+use self::shape::{Event, Millis};
 
 mod raw;
 mod shape;
@@ -77,6 +78,7 @@ pub(crate) fn read(event: &[u8], invocation: Invocation) -> Result<Incoming, Not
         seed: seed(&id),
         id,
         deadline: invocation.answer_by,
+        front_time: said.time,
     };
     let request = Request { method: said.method, path, query, headers, body, origin };
     Ok(Incoming { request, refusal: bad_path.or(bad_body), front })
@@ -95,6 +97,7 @@ struct Said<'a> {
     version: &'static str,
     domain: String,
     id: String,
+    time: Option<Timestamp>,
     cookies: Vec<Option<Raw<'a>>>,
 }
 
@@ -129,6 +132,7 @@ impl<'a> Said<'a> {
             version: version(protocol.as_ref()),
             domain: context.domain_name.map(Raw::text).unwrap_or_default(),
             id: context.request_id.map(Raw::text).unwrap_or_default(),
+            time: context.time_epoch.or(context.request_time_epoch).and_then(|Millis(time)| time),
             cookies: event.cookies.unwrap_or_default(),
         })
     }

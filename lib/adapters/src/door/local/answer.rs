@@ -144,6 +144,7 @@ impl Sketch {
                 id: self.id.clone(),
                 seed: 0,
                 deadline: None,
+                front_time: None,
             },
         };
         let mut exchange = Exchange::open(&request, SystemClock.now());

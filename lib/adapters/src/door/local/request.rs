@@ -57,7 +57,7 @@ pub(super) fn translate(
         method: parts.method,
         headers: parts.headers,
         body,
-        origin: Origin { ip, scheme: Scheme::Http, host, version, id, seed, deadline: None },
+        origin: Origin { ip, scheme: Scheme::Http, host, version, id, seed, deadline: None, front_time: None },
     })
 }
 

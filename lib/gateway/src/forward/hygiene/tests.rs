@@ -15,6 +15,7 @@ fn origin() -> Origin {
         id: "req-1".to_owned(),
         seed: 0,
         deadline: None,
+        front_time: None,
     }
 }
 

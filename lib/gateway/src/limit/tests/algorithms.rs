@@ -69,12 +69,12 @@ proptest! {
             let taken = runtime.block_on(take(&limits, 1, &table, &clock));
             let Some(refused) = &taken.refused else { continue };
             let exactly = u64::try_from(retry_after(&taken).as_nanos()).unwrap();
-            let field = refused.to_string();
-            let told = exactly.div_ceil(1_000_000_000) * 1_000_000_000;
+            let field = &refused.into_response("id").headers["retry-after"];
+            let told = field.to_str().unwrap().parse::<u64>().unwrap() * 1_000_000_000;
             for (wait, lets_in) in [(told - 1_000_000_000, false), (exactly - 1, false)] {
                 clock.set_nanos(now + wait);
                 let again = runtime.block_on(take(&limits, 1, &table, &clock));
-                prop_assert_eq!(again.refused.is_none(), lets_in, "{} after {} of {}: {}", algorithm, wait, exactly, field);
+                prop_assert_eq!(again.refused.is_none(), lets_in, "{} after {} of {}: {:?}", algorithm, wait, exactly, field);
             }
             now += if pause % 2 == 0 { told } else { exactly };
             clock.set_nanos(now);
@@ -113,7 +113,7 @@ async fn items_that_make_no_sense_are_a_failure_of_the_table() {
     for algorithm in ALGORITHMS {
         let (table, clock) = (MemoryTable::default(), TestClock::at(NOON));
         let limit = counted_on("l", "6/min", "global", algorithm(6), "1", OnStoreFailure::Closed);
-        let key = limit.stem.key(None).item();
+        let key = limit.items.stem.key(None).item();
         let window = Window::labelled(clock.now(), Per::Minute).attribute();
         let nonsense = ["tat", "w", "j", "l"].into_iter().fold(Item::new(), |item, name| item.with(name, "many"));
         table.put(Which::Hot, &key, nonsense.with(window, "many"), &Terms::default()).await.unwrap();

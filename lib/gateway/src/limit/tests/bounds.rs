@@ -38,15 +38,16 @@ type Admitted = Vec<(u64, u64)>;
 async fn simulate(algorithm: Algorithm, rate: &str, offsets: &[i64; 4], steps: &[Step]) -> Admitted {
     let started = Instant::now();
     let table = FaultyTable::new(Fault::None);
-    let wide = counted("wide", rate, "global", algorithm, COST).stem.key(None).item();
+    let wide = counted("wide", rate, "request.host", algorithm, COST);
+    let wide = wide.items.stem.key(Some(("", "api.example.com"))).item();
     let environments = offsets.map(|off| {
         let closed = OnStoreFailure::Closed;
-        let wide = counted_on("wide", rate, "global", algorithm, COST, closed);
+        let wide = counted_on("wide", rate, "request.host", algorithm, COST, closed);
         let narrow = counted_on("narrow", "9/s", "request.ip", Algorithm::SlidingLog, "1", closed);
         (limits([wide, narrow]), TestClock::running(NOON, started, off))
     });
     let mut admitted = Vec::new();
-    let mut waiting: Vec<Returns> = Vec::new();
+    let mut waiting: Vec<Later> = Vec::new();
     for (number, step) in steps.iter().enumerate() {
         tokio::time::sleep(Duration::from_millis(step.pause)).await;
         table.becomes(step.fault);
@@ -66,9 +67,9 @@ async fn simulate(algorithm: Algorithm, rate: &str, offsets: &[i64; 4], steps: &
             };
             admitted.push((NOON * 1_000_000 + nanos_since(started, when), step.cost));
         }
-        waiting.push(taken.returns);
+        waiting.push(taken.later);
         for _ in 0..step.returns.min(waiting.len()) {
-            waiting.swap_remove(number % waiting.len()).give(&table).await;
+            waiting.swap_remove(number % waiting.len()).run(&table, clock).await;
         }
     }
     admitted
@@ -217,7 +218,7 @@ proptest! {
                 let may = all < 8 && *of_ip < 3;
                 assert_eq!(taken.refused.is_none(), may, "{one} {other} {all} {of_ip}");
                 (all, *of_ip) = (all + u64::from(may), *of_ip + u64::from(may));
-                taken.returns.give(&table).await;
+                taken.later.run(&table, &clock).await;
             }
         });
     }

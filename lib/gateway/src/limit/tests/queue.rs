@@ -68,7 +68,7 @@ async fn who_is_refused_by_another_limit_does_not_wait_and_gives_its_turn_back()
     let refused = take(&limits([Arc::clone(&slow), elsewhere]), 1, &table, &clock).await;
     assert_eq!(refused.refused.as_ref().map(Refusal::code), Some("over_limit"));
     assert_eq!(started.elapsed(), Duration::ZERO);
-    refused.returns.give(&table).await;
+    refused.later.run(&table, &clock).await;
     assert!(take(&limits([slow]), 1, &table, &clock).await.refused.is_none());
     assert_eq!(started.elapsed(), Duration::from_millis(100), "and not 200");
 }

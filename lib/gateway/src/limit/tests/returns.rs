@@ -23,12 +23,12 @@ async fn what_comes_back_after_the_bucket_was_full_again_undoes_nobodys_token() 
         let another = limits([counted("shut", "1/day", "global", Algorithm::FixedWindow, "1")]);
         assert_eq!(admitted(&another, 1, &table, &clock).await, 1);
         let late = take_many(&refusing, cost, &table, &clock).await;
-        assert!(late.refused.is_some() && !late.returns.is_empty());
+        assert!(late.refused.is_some() && !late.later.is_empty());
         clock.set(NOON + 5_000);
         for _ in 0..2 {
             assert!(take_many(&others, cost, &table, &clock).await.refused.is_none(), "{}", algorithm(2));
         }
-        late.returns.give(&table).await;
+        late.later.run(&table, &clock).await;
         let (fresh, _) = with_and_without(algorithm(2), "2/s");
         assert!(take_many(&fresh, cost, &table, &clock).await.refused.is_some(), "{}", algorithm(2));
     }
@@ -46,7 +46,7 @@ async fn what_comes_back_to_an_older_bucket_does_not_mislead_who_saw_it_before()
     assert!(take_many(&one, "2", &table, &clock).await.refused.is_none());
     clock.set(NOON + 101);
     assert!(take_many(&one, "2", &table, &clock).await.refused.is_none());
-    late.returns.give(&table).await;
+    late.later.run(&table, &clock).await;
     assert!(take_many(&other, "3", &table, &clock).await.refused.is_none());
     // The first bucket is out of the window, the second, which has five, is not.
     clock.set(NOON + 11 * 101);

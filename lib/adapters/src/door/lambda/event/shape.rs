@@ -1,7 +1,8 @@
 //! The members of an event that are read, over all front doors, and which door an event's shape tells of.
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::{Deserializer, IgnoredAny};
+use tollgate::clock::Timestamp;
 
 use super::NotHttp;
 use super::raw::{Listed, Raw, Single};
@@ -81,6 +82,10 @@ pub(super) struct Context<'a> {
     pub(super) protocol: Option<Raw<'a>>,
     #[serde(borrow)]
     pub(super) identity: Option<Identity<'a>>,
+    /// Payload format 2.0.
+    pub(super) time_epoch: Option<Millis>,
+    /// Payload format 1.0 and REST APIs.
+    pub(super) request_time_epoch: Option<Millis>,
     elb: Option<IgnoredAny>,
     connection_id: Option<IgnoredAny>,
     service_arn: Option<IgnoredAny>,
@@ -103,6 +108,25 @@ pub(super) struct Http<'a> {
 pub(super) struct Identity<'a> {
     #[serde(borrow)]
     pub(super) source_ip: Option<Raw<'a>>,
+}
+
+/// Milliseconds since the epoch, or whatever else stands there: a time that cannot be read costs nothing else.
+#[derive(Clone, Copy)]
+pub(super) struct Millis(pub(super) Option<Timestamp>);
+
+impl<'de> Deserialize<'de> for Millis {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Told {
+            Number(u64),
+            Else(IgnoredAny),
+        }
+        Ok(match Told::deserialize(deserializer)? {
+            Told::Number(millis) => Self(Some(Timestamp::from_millis(millis))),
+            Told::Else(IgnoredAny) => Self(None),
+        })
+    }
 }
 
 impl Event<'_> {

@@ -39,13 +39,36 @@ fn full(body: Body) -> Vec<u8> {
 #[test]
 fn what_the_platform_says_becomes_the_origin() {
     let incoming = with(|_| {}).unwrap();
-    let Origin { ip, scheme, host, version, id, seed: lot, deadline } = incoming.request.origin;
+    let Origin { ip, scheme, host, version, id, seed: lot, deadline, front_time } = incoming.request.origin;
     assert_eq!(ip.to_string(), "192.0.2.7");
     assert_eq!(scheme, Scheme::Https);
     assert_eq!(host, "abc.lambda-url.eu-west-1.on.aws");
-    assert_eq!((version, id.as_str(), deadline), ("1.1", "r-1", None));
+    assert_eq!((version, id.as_str(), deadline, front_time), ("1.1", "r-1", None, None));
     assert_eq!(lot, seed("r-1"));
     assert!(incoming.front == Front::FunctionUrl && incoming.refusal.is_none());
+}
+
+#[test]
+fn the_front_doors_time_is_taken_where_it_is_one_and_costs_nothing_where_it_is_not() {
+    for (said, taken) in [
+        (json!(1_795_521_600_000_u64), Some(1_795_521_600_000)),
+        (json!(0), Some(0)),
+        (json!(u64::MAX), Some(u64::MAX)),
+        (json!(-1), None),
+        (json!(1.5), None),
+        (json!("1795521600000"), None),
+        (json!({ "a": [1] }), None),
+        (Value::Null, None),
+    ] {
+        for (name, version) in [("timeEpoch", "2.0"), ("requestTimeEpoch", "2.0"), ("requestTimeEpoch", "1.0")] {
+            let incoming = with(|event| {
+                event["version"] = version.into();
+                (event["path"], event["httpMethod"]) = ("/".into(), "GET".into());
+                event["requestContext"][name] = said.clone();
+            });
+            assert_eq!(incoming.unwrap().request.origin.front_time, taken.map(Timestamp::from_millis), "{name} {said}");
+        }
+    }
 }
 
 #[test]

@@ -1,0 +1,546 @@
+//! How a request comes to its tokens (state.md §5): from each limit one, or from none. What is held is looked at first,
+//! then the table is asked for what is missing; limits that share an item are asked in one write. Tokens are spent
+//! together, at the end, by the clock's word of then: what ended while others were asked is asked for again.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
+use tokio::time::Instant;
+
+use super::algorithm::{Ask, KEPT, SKEW, Seen, Settled, Taking};
+use super::book::Moment;
+use super::key::Key;
+use super::lease::Spent;
+use super::{Accuracy, Around, Limit, LimitKey, OnStoreFailure};
+use crate::clock::{Clock, Timestamp};
+use crate::forward::BoxFuture;
+use crate::mode::Mode;
+use crate::table::{Condition, Item, Table, TableError, Terms, ThrottleReason, Update, Which};
+
+/// What is still waited when the time is over. In a process that was itself stopped or starved, the time is over
+/// before anyone looked at the answer that lies there; this is the look.
+pub(super) const LAST_LOOK: Duration = Duration::from_millis(5);
+
+/// How often one item is asked for one request. Each refusal says what the item is, so that the next attempt fails only
+/// if others wrote meanwhile.
+const TRIES: usize = 8;
+
+/// How often a request begins anew because what it held ended while it asked for more.
+const ROUNDS: usize = 16;
+
+/// What limits are asked with.
+pub(super) struct World<'a> {
+    pub(super) table: &'a dyn Table,
+    pub(super) clock: &'a dyn Clock,
+    pub(super) seed: u64,
+    /// Until when the table is waited for.
+    pub(super) bound: Instant,
+    pub(super) deadline: Option<Instant>,
+}
+
+impl<'a> World<'a> {
+    pub(super) fn of(around: Around<'a>, patience: Duration) -> Self {
+        let Around { table, clock, seed, deadline } = around;
+        Self { table, clock, seed, bound: Instant::now() + patience, deadline }
+    }
+
+    /// How long the request can wait.
+    fn patience(&self) -> Duration {
+        self.deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()))
+    }
+}
+
+/// What one limit said.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Answer {
+    Admitted { seen: Seen, ask: Ask, given: Given },
+    Over { until: Timestamp, seen: Seen, ask: Ask },
+    Unanswered,
+}
+
+/// Who gave a token, and so who takes it back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Given {
+    /// The table, for this request; by a clock that was `sure` of its window or not.
+    ByTable {
+        sure: bool,
+    },
+    /// A lease. `low`: it is time for the next.
+    ByLease {
+        spent: Spent,
+        low: bool,
+    },
+    Locally,
+    ByNobody,
+}
+
+/// One limit as it is asked for one request, or ahead of any.
+#[derive(Debug)]
+pub(super) struct Asked<'a> {
+    pub(super) limit: &'a Arc<Limit>,
+    pub(super) mode: Mode,
+    /// Its item: of the shard that is asked, where there are several.
+    pub(super) item: Key,
+    pub(super) cost: u64,
+    pub(super) answer: Option<Answer>,
+    seed: u64,
+    /// Whether no request needs it yet.
+    ahead: bool,
+    /// Whether its demand was counted.
+    counted: bool,
+    /// Whether another shard than the environment's own is asked.
+    astray: bool,
+    /// A lease that is under way for another request.
+    awaits: Option<OwnedNotified>,
+    ask: Ask,
+    sure: bool,
+    seen: Seen,
+}
+
+impl<'a> Asked<'a> {
+    pub(super) fn new(limit: &'a Arc<Limit>, mode: Mode, item: Key, cost: u64) -> Self {
+        Self {
+            limit,
+            mode,
+            item,
+            cost,
+            answer: None,
+            seed: 0,
+            ahead: false,
+            counted: false,
+            astray: false,
+            awaits: None,
+            ask: Ask::default(),
+            sure: true,
+            seen: Seen::Nothing,
+        }
+    }
+
+    /// A lease that is asked for before it is needed.
+    pub(super) fn ahead(limit: &'a Arc<Limit>, item: Key, cost: u64) -> Self {
+        Self { ahead: true, counted: true, astray: true, ..Self::new(limit, Mode::Shadow, item, cost) }
+    }
+
+    pub(super) fn refuses(&self) -> bool {
+        self.mode == Mode::Enforce && !matches!(self.answer, Some(Answer::Admitted { .. }) | None)
+    }
+
+    /// When the request may go on, for all that this limit cares.
+    fn departs(&self) -> Option<Timestamp> {
+        match self.answer? {
+            Answer::Admitted { seen, ask, given: Given::ByTable { .. } | Given::Locally }
+                if self.mode == Mode::Enforce =>
+            {
+                Some(self.limit.meter.departs(&ask, &seen))
+            }
+            Answer::Admitted { .. } | Answer::Over { .. } | Answer::Unanswered => None,
+        }
+    }
+
+    /// What is asked for the request itself, and spent at once.
+    fn exactly(&self) -> Ask {
+        Ask { cost: self.cost, lease: Duration::ZERO, slack: None, guess: false, ..self.ask }
+    }
+
+    /// Answers from what is held and known, where that is enough.
+    fn look(&mut self, world: &World<'_>, moment: Moment) {
+        self.seed = world.seed;
+        self.ask =
+            Ask { at: moment.at, cost: self.cost, patience: world.patience(), error: moment.error, ..Ask::default() };
+        if self.limit.accuracy == Accuracy::Local {
+            self.answer = Some(self.limit.count_here(&self.item, self.ask).unwrap_or(Answer::Unanswered));
+            return;
+        }
+        self.look_at(world, moment);
+        if matches!(self.answer, Some(Answer::Over { .. })) && !self.astray && self.limit.items.shards > 1 {
+            self.go_astray(world, moment);
+        }
+    }
+
+    fn look_at(&mut self, world: &World<'_>, moment: Moment) {
+        let limit = self.limit;
+        let ask = self.ask;
+        let leased = limit.leases();
+        let (answer, awaits) = limit.book.with(&self.item, moment, |standing, era| {
+            self.seen = standing.seen;
+            let seen = standing.seen;
+            let over = |until| (Some(Answer::Over { until, seen, ask }), None);
+            if let Some(lease) = leased {
+                let share = standing.share(world.seed);
+                if !self.counted {
+                    share.demand(self.cost, lease, ask.at);
+                }
+                if let Some(spent) = share.spend(self.cost, ask.at, era) {
+                    let given = Given::ByLease { spent, low: share.is_low(spent.left, ask.at) };
+                    return ((Some(Answer::Admitted { seen, ask, given }), None), None);
+                }
+            }
+            if let Some(until) = limit.meter.over(&ask, &seen) {
+                return (over(until), None);
+            }
+            let Some(share) = standing.held() else { return ((None, None), None) };
+            if let Some(until) = share.rests(ask.at) {
+                return (over(until), None);
+            }
+            let awaits =
+                share.flight.as_ref().filter(|_| !self.ahead).map(|flight| Arc::clone(flight).notified_owned());
+            ((None, awaits), None)
+        });
+        self.counted = true;
+        (self.answer, self.awaits) = (answer, awaits);
+    }
+
+    /// The environment's own shard is empty: another may not be. Where that is empty too, all are taken to be for as long
+    /// as it says (state.md §4.7).
+    fn go_astray(&mut self, world: &World<'_>, moment: Moment) {
+        let home = std::mem::replace(&mut self.astray, true);
+        debug_assert!(!home, "only once");
+        let own = self.answer;
+        self.item = self.limit.other_shard(self.item, world.seed);
+        self.look_at(world, moment);
+        if let (Some(Answer::Over { .. }), Some(Answer::Over { until, .. })) = (self.answer, own)
+            && let Some(Answer::Over { until: other, .. }) = &mut self.answer
+        {
+            *other = until.min(*other);
+        }
+    }
+
+    /// What to ask for: a lease where that is worth it.
+    fn want(&mut self, moment: Moment) {
+        let limit = self.limit;
+        let exactly = Ask { error: moment.error, ..self.exactly() };
+        self.ask = limit.book.with(&self.item, moment, |standing, _| {
+            let seen = standing.seen;
+            self.seen = seen;
+            let Some(share) = standing.held() else { return (exactly, None) };
+            let ask = share.want(exactly, &*limit.meter, &seen, limit.quantum);
+            if ask.lease.is_zero() || limit.accuracy != Accuracy::Leased {
+                return (Ask { cost: exactly.cost, lease: Duration::ZERO, ..ask }, None);
+            }
+            share.flight.get_or_insert_with(|| Arc::new(Notify::new()));
+            (ask, None)
+        });
+    }
+
+    /// Whether the item as it was seen has nothing for the request.
+    fn is_over(&mut self, moment: Moment, told: bool) -> bool {
+        let ask = self.exactly();
+        let Some(until) = self.limit.meter.over(&ask, &self.seen) else { return false };
+        let until = if told { self.denied(until, moment) } else { until };
+        self.answer = Some(Answer::Over { until, seen: self.seen, ask });
+        true
+    }
+
+    fn denied(&self, until: Timestamp, moment: Moment) -> Timestamp {
+        if !self.limit.paces() {
+            return until;
+        }
+        self.limit
+            .book
+            .with(&self.item, moment, |standing, _| (standing.share(self.seed).denied(until, moment.at), None))
+    }
+
+    /// Learns from the item as another left it; whether that makes sense.
+    fn learn(&mut self, item: Option<&Item>, moment: Moment) -> bool {
+        let Some(seen) = item.map_or(Some(Seen::Nothing), |item| self.limit.read(&self.ask, item)) else {
+            self.away();
+            return false;
+        };
+        self.remember(seen, 0, moment);
+        self.ask.guess = false;
+        if !self.ask.lease.is_zero() {
+            let room = self.limit.meter.room(&self.ask, &seen);
+            if room < self.ask.cost {
+                self.ask.cost = self.cost.max(room / 2);
+            }
+            if room < self.ask.cost || self.ask.cost <= self.cost {
+                self.ask = Ask { slack: self.ask.slack, ..self.exactly() };
+            }
+        }
+        true
+    }
+
+    fn remember(&mut self, seen: Seen, own: i128, moment: Moment) {
+        let limit = self.limit;
+        self.seen = seen;
+        let until = limit.meter.full_at(&self.ask, &seen);
+        limit.book.with(&self.item, moment, |standing, _| {
+            standing.seen = seen;
+            if limit.paces() {
+                standing.share(self.seed).sees(limit.meter.grants(&seen), own, moment.at);
+            }
+            ((), Some(until))
+        });
+    }
+
+    /// Takes what was granted, where it may still be spent.
+    fn granted(&mut self, item: &Item, moment: Moment) {
+        let limit = self.limit;
+        let Some(seen) = limit.read(&self.ask, item) else { return self.away() };
+        self.remember(seen, 1, moment);
+        let (ask, exactly) = (self.ask, self.exactly());
+        let scarce = limit.meter.is_scarce(&ask, &seen);
+        let given = limit.book.with(&self.item, moment, |standing, era| {
+            let until = Some(limit.meter.full_at(&ask, &seen));
+            let Some(share) = standing.held() else { return (Given::ByTable { sure: self.sure }, until) };
+            let spent = share.granted(&ask, self.cost, scarce, era);
+            let given = if ask.lease.is_zero() {
+                Given::ByTable { sure: self.sure }
+            } else {
+                Given::ByLease { spent, low: false }
+            };
+            (given, until)
+        });
+        self.answer = Some(Answer::Admitted { seen, ask: exactly, given });
+    }
+
+    /// The table does not answer: what happens then is the config's to say.
+    fn away(&mut self) {
+        let ask = Ask { slack: None, ..self.exactly() };
+        self.answer = Some(match self.limit.on_store_failure {
+            _ if self.ahead => Answer::Unanswered,
+            OnStoreFailure::Open => Answer::Admitted { seen: Seen::Nothing, ask, given: Given::ByNobody },
+            OnStoreFailure::Closed => Answer::Unanswered,
+            OnStoreFailure::Local => self.limit.count_here(&self.item, ask).unwrap_or(Answer::Unanswered),
+        });
+    }
+
+    /// The table answers, but its item has no time for us. To count here instead would let more pass than the limit
+    /// says, so that is a refusal, for a moment.
+    fn crowded(&mut self, moment: Moment) {
+        let until = self
+            .limit
+            .book
+            .with(&self.item, moment, |standing, _| (standing.share(self.seed).throttled(moment.at), None));
+        match self.limit.on_store_failure {
+            OnStoreFailure::Local => self.answer = Some(Answer::Over { until, seen: self.seen, ask: self.exactly() }),
+            OnStoreFailure::Open | OnStoreFailure::Closed => self.away(),
+        }
+    }
+
+    /// Whether what was given may be spent at `now`.
+    fn is_spendable(&self, now: Timestamp) -> bool {
+        match self.answer {
+            Some(Answer::Admitted { ask, given: Given::ByTable { sure }, .. }) => {
+                self.limit.meter.spendable(&ask, now, sure)
+            }
+            Some(Answer::Admitted { given: Given::ByLease { spent, .. }, .. }) => spent.until > now,
+            Some(
+                Answer::Admitted { given: Given::Locally | Given::ByNobody, .. }
+                | Answer::Over { .. }
+                | Answer::Unanswered,
+            )
+            | None => true,
+        }
+    }
+}
+
+/// Comes to an answer of every limit, or to the first refusal.
+pub(super) async fn hold(asked: &mut [Asked<'_>], world: &World<'_>) {
+    let mut waited = false;
+    for _ in 0..ROUNDS {
+        let moment = Moment::of(world.clock);
+        for one in asked.iter_mut().filter(|one| one.answer.is_none()) {
+            one.look(world, moment);
+            if one.refuses() {
+                return;
+            }
+        }
+        match next(asked) {
+            Some(item) => {
+                ask(asked, item, world).await;
+                waited = true;
+            }
+            None => {
+                waited |= wait_for_turn(asked, world.clock).await;
+                if !waited || all_spendable(asked, world.clock.now()) {
+                    return;
+                }
+                waited = false;
+            }
+        }
+        if asked.iter().any(Asked::refuses) {
+            return;
+        }
+    }
+    // A clock that jumps about: what it says is worth nothing.
+    for one in asked.iter_mut().filter(|one| one.answer.is_none()) {
+        one.answer = Some(Answer::Unanswered);
+    }
+}
+
+/// Forgets what ended while others were asked; whether there was none.
+fn all_spendable(asked: &mut [Asked<'_>], now: Timestamp) -> bool {
+    let mut all = true;
+    for one in asked {
+        if !one.is_spendable(now) {
+            one.answer = None;
+            all = false;
+        }
+    }
+    all
+}
+
+/// The item to ask next: leases before what would have to go back if another refused, narrow keys before broad ones.
+fn next(asked: &[Asked<'_>]) -> Option<Key> {
+    let missing = asked.iter().filter(|one| one.answer.is_none());
+    let first = missing.min_by_key(|one| (!one.limit.may_lease(), matches!(one.limit.by, LimitKey::Global)));
+    first.map(|one| one.item)
+}
+
+/// Asks for a lease that no request needs yet.
+pub(super) async fn ask_ahead(one: &mut [Asked<'_>], item: Key, world: &World<'_>) {
+    for one in one.iter_mut() {
+        let moment = Moment::of(world.clock);
+        one.ask = Ask { at: moment.at, cost: one.cost, error: moment.error, ..Ask::default() };
+        one.seen = one.limit.book.with(&item, moment, |standing, _| (standing.seen, None));
+    }
+    ask(one, item, world).await;
+}
+
+/// Asks one item for all that is missing of it.
+async fn ask(asked: &mut [Asked<'_>], item: Key, world: &World<'_>) {
+    let mut members: Vec<_> = asked.iter_mut().filter(|one| one.answer.is_none() && one.item == item).collect();
+    if let Some(flight) = members.iter_mut().find_map(|one| one.awaits.take()) {
+        return wait_for_lease(flight, &mut members, world).await;
+    }
+    let _landing = Landing(members.iter().map(|one| (one.limit, item)).collect(), world);
+    let key = item.item();
+    for attempt in 0..TRIES {
+        settle(&mut members, attempt, world.clock).await;
+        let moment = Moment::of(world.clock);
+        let mut refused = false;
+        members.retain_mut(|one| {
+            let over = one.is_over(moment, attempt > 0);
+            refused |= one.refuses();
+            !over
+        });
+        if refused || members.is_empty() {
+            return;
+        }
+        if Instant::now() >= world.bound {
+            break;
+        }
+        if attempt == 0 {
+            members.iter_mut().for_each(|one| one.want(moment));
+        }
+        if members.iter().any(|one| one.ahead && one.ask.lease.is_zero()) {
+            return;
+        }
+        let taking = together(&members);
+        let answer = within(world.bound, world.table.update(Which::Hot, &key, &taking.0, &taking.1)).await;
+        let moment = Moment::of(world.clock);
+        match answer {
+            Some(Ok(item)) => return members.iter_mut().for_each(|one| one.granted(&item, moment)),
+            Some(Err(TableError::Refused { old })) => members.retain_mut(|one| one.learn(old.as_ref(), moment)),
+            Some(Err(TableError::Throttled { reason: ThrottleReason::KeyRange })) => {
+                return members.iter_mut().for_each(|one| one.crowded(moment));
+            }
+            Some(Err(TableError::Throttled { .. } | TableError::Unavailable { .. } | TableError::Invalid { .. }))
+            | None => return members.iter_mut().for_each(|one| one.away()),
+        }
+    }
+    let moment = Moment::of(world.clock);
+    let late = Instant::now() >= world.bound;
+    members.iter_mut().for_each(|one| if late { one.away() } else { one.crowded(moment) });
+}
+
+/// A lease is on its way for another request of this environment: there will be some for this one as well.
+async fn wait_for_lease(flight: OwnedNotified, members: &mut [&mut Asked<'_>], world: &World<'_>) {
+    if tokio::time::timeout_at(world.bound, flight).await.is_err() {
+        members.iter_mut().for_each(|one| one.away());
+    }
+}
+
+/// Ends the flights of these, however that comes about, and tells who waits.
+struct Landing<'a, 'w>(Vec<(&'a Arc<Limit>, Key)>, &'w World<'w>);
+
+impl Drop for Landing<'_, '_> {
+    fn drop(&mut self) {
+        let moment = Moment::of(self.1.clock);
+        for (limit, item) in self.0.iter().filter(|(limit, _)| limit.may_lease()) {
+            let flight = limit
+                .book
+                .with(item, moment, |standing, _| (standing.held().and_then(|share| share.flight.take()), None));
+            if let Some(flight) = flight {
+                flight.notify_waiters();
+            }
+        }
+    }
+}
+
+/// Decides at which moment each is judged. Near the boundary of a window that takes a short wait; if the clock stands
+/// still meanwhile, its own word must do.
+async fn settle(members: &mut [&mut Asked<'_>], attempt: usize, clock: &dyn Clock) {
+    let stays = |one: &Asked<'_>| attempt > 0 && one.limit.meter.keeps_its_moment();
+    let mut now = clock.now();
+    let waits = members.iter().filter(|one| !stays(one)).filter_map(|one| match one.limit.meter.settle(now) {
+        Settled::At(_) => None,
+        Settled::In(wait) => Some(wait),
+    });
+    if let Some(wait) = waits.max() {
+        tokio::time::sleep(wait).await;
+        now = clock.now();
+    }
+    for one in members.iter_mut().filter(|one| !stays(one)) {
+        (one.ask.at, one.sure) = match one.limit.meter.settle(now) {
+            Settled::At(now) => (now, true),
+            Settled::In(_) => (now.plus(SKEW), false),
+        };
+    }
+}
+
+/// One update for all of them, which happens for all or for none (state.md §3.7). An item that several share is kept for
+/// as long as any of its limits needs it.
+fn together<'a>(members: &[&mut Asked<'a>]) -> Cow<'a, Taking> {
+    let attempt = |one: &Asked<'_>| one.limit.meter.attempt(&one.ask, &one.seen);
+    if let [one] = members
+        && one.limit.items.suffix.is_empty()
+    {
+        return Cow::Owned((*attempt(one)).clone());
+    }
+    let (mut all, mut when, mut expiry) = (Update::new(), None::<Condition>, 0);
+    for one in members {
+        let (update, terms) = (*attempt(one)).clone();
+        let (update, own) = update.without("x");
+        expiry = expiry
+            .max(own.unwrap_or(0))
+            .max(i128::from(one.ask.at.secs() + one.limit.items.horizon.load(Ordering::Relaxed) + KEPT));
+        all = all.with_those_of(update.owned(&one.limit.items.suffix));
+        let condition = terms.condition.map(|condition| condition.owned(&one.limit.items.suffix));
+        when = match (when, condition) {
+            (Some(when), Some(condition)) => Some(when.and(condition)),
+            (when, condition) => when.or(condition),
+        };
+    }
+    Cow::Owned((all.set("x", expiry), Terms { condition: when, ..Terms::default() }))
+}
+
+/// Waits until what was taken conforms; whether that took any time. The longest wait is its limit's queue.
+async fn wait_for_turn(asked: &[Asked<'_>], clock: &dyn Clock) -> bool {
+    if asked.iter().any(Asked::refuses) {
+        return false;
+    }
+    let Some(turn) = asked.iter().filter_map(Asked::departs).max() else { return false };
+    let wait = turn.since(clock.now());
+    if !wait.is_zero() {
+        tokio::time::sleep(wait).await;
+    }
+    !wait.is_zero()
+}
+
+async fn within<T>(bound: Instant, mut asking: BoxFuture<'_, T>) -> Option<T> {
+    // A table that answers at once needs no timer.
+    if let Poll::Ready(answer) = std::future::poll_fn(|cx| Poll::Ready(asking.as_mut().poll(cx))).await {
+        return Some(answer);
+    }
+    match tokio::time::timeout_at(bound, &mut asking).await {
+        Ok(answer) => Some(answer),
+        Err(_) => tokio::time::timeout(LAST_LOOK, asking).await.ok(),
+    }
+}

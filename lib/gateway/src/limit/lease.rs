@@ -1,0 +1,238 @@
+//! What one environment holds of a key, and how it comes to more (state.md §4).
+//!
+//! A lease is a number of tokens, taken by one write and valid until some moment after that was sent, by the wall clock
+//! alone: an environment that is frozen, dies or loses the answer can only waste tokens. How many it asks for follows
+//! its own demand and what is left; how often it asks, where it competes with others, follows success (AIMD).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::algorithm::{Ask, Meter, Seen};
+use crate::clock::Timestamp;
+
+/// Over how long demand is averaged, at least.
+const MEMORY: Duration = Duration::from_millis(500);
+
+/// Attempts a second of an environment that does not know better yet, and the bounds.
+const FIRST_PACE: f32 = 4.0;
+const SLOWEST: f32 = 1.0;
+const SLOWEST_THROTTLED: f32 = 0.5;
+const FASTEST: f32 = 50.0;
+
+/// Of a lease smaller than this nothing is asked for ahead.
+const WORTH_REFILLING: u64 = 4;
+
+/// Tokens held until some moment.
+#[derive(Debug, Clone, Copy)]
+struct Lease {
+    left: u64,
+    until: Timestamp,
+    era: u64,
+}
+
+/// What an environment holds and knows of one key.
+#[derive(Debug)]
+pub(super) struct Share {
+    leases: Vec<Lease>,
+    /// How many the last lease was of.
+    last: u64,
+    /// Tokens asked for a second.
+    demand: f32,
+    demanded: Timestamp,
+    /// Attempts a second, where others compete.
+    pace: f32,
+    rests_until: Timestamp,
+    /// Writes a second to the item, whoever makes them.
+    writes: f32,
+    /// How often the item was written, as last seen.
+    grants: Option<(i128, Timestamp)>,
+    has_others: bool,
+    draws: u64,
+    /// Told when the lease that is being asked for is there.
+    pub(super) flight: Option<Arc<Notify>>,
+}
+
+/// What was taken of a share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Spent {
+    pub(super) tokens: u64,
+    /// Until when they may be spent.
+    pub(super) until: Timestamp,
+    pub(super) era: u64,
+    /// How many are left besides.
+    pub(super) left: u64,
+}
+
+impl Share {
+    /// Nothing held; `seed` makes its draws its own.
+    pub(super) const fn new(seed: u64) -> Self {
+        Self {
+            leases: Vec::new(),
+            last: 0,
+            demand: 0.0,
+            demanded: Timestamp::from_nanos(0),
+            pace: FIRST_PACE,
+            rests_until: Timestamp::from_nanos(0),
+            writes: 0.0,
+            grants: None,
+            has_others: false,
+            draws: seed,
+            flight: None,
+        }
+    }
+
+    /// Takes note of a request for `cost`, of a key whose leases are this long.
+    pub(super) fn demand(&mut self, cost: u64, lease: Duration, now: Timestamp) {
+        let memory = MEMORY.max(lease).as_secs_f32();
+        self.demand = self.demand * decay(now.since(self.demanded), memory) + whole(cost) / memory;
+        self.demanded = now;
+    }
+
+    /// Takes `cost` of what is held; nothing where there is less.
+    pub(super) fn spend(&mut self, cost: u64, now: Timestamp, era: u64) -> Option<Spent> {
+        self.leases.retain(|lease| lease.left > 0 && lease.until > now && lease.era == era);
+        let held: u64 = self.leases.iter().map(|lease| lease.left).sum();
+        let left = held.checked_sub(cost)?;
+        let (mut missing, mut until) = (cost, Timestamp::from_nanos(u64::MAX));
+        // The first to end are mostly the first that came.
+        for lease in &mut self.leases {
+            let taken = missing.min(lease.left);
+            lease.left -= taken;
+            missing -= taken;
+            until = until.min(lease.until);
+            if missing == 0 {
+                break;
+            }
+        }
+        Some(Spent { tokens: cost, until, era, left })
+    }
+
+    /// Puts back what was not used after all.
+    pub(super) fn put_back(&mut self, spent: Spent) {
+        self.leases.push(Lease { left: spent.tokens, until: spent.until, era: spent.era });
+    }
+
+    /// Until when nothing more is asked for; `None` where it may be.
+    pub(super) fn rests(&self, now: Timestamp) -> Option<Timestamp> {
+        (self.rests_until > now).then_some(self.rests_until)
+    }
+
+    /// When all that it holds is over.
+    pub(super) fn ends(&self) -> Timestamp {
+        self.leases.iter().map(|lease| lease.until).max().unwrap_or_default().max(self.rests_until)
+    }
+
+    /// What to ask the item for, for a request that needs `ask`: as many as will be spent with little waste, but never
+    /// more than a quarter of what is left; or else `ask` itself.
+    pub(super) fn want(&self, ask: Ask, meter: &dyn Meter, seen: &Seen, quantum: u64) -> Ask {
+        let ask = Ask { guess: true, slack: meter.slack(self.writes), ..ask };
+        let lease = meter.longest_lease(ask.at);
+        if lease.is_zero() {
+            return ask;
+        }
+        let demand = self.demand * decay(ask.at.since(self.demanded), MEMORY.max(lease).as_secs_f32());
+        let expected = demand * 0.9 * lease.as_secs_f32();
+        let wanted = 1 + tokens(expected - expected.sqrt());
+        if wanted <= ask.cost {
+            return ask;
+        }
+        let leased = Ask { cost: wanted, lease, ..ask };
+        let room = meter.room(&leased, seen);
+        let cost = wanted.min(quantum.max(room / 4));
+        if cost <= ask.cost || cost > room { ask } else { Ask { cost, ..leased } }
+    }
+
+    /// Learns how often the item was written, `own` of which by us.
+    pub(super) fn sees(&mut self, grants: Option<i128>, own: i128, now: Timestamp) {
+        let Some(grants) = grants else { return };
+        if let Some((before, then)) = self.grants {
+            let (more, passed) = (grants - before, now.since(then).as_secs_f32());
+            self.has_others = more > own;
+            if more >= 0 && passed > 0.0 {
+                let more = u16::try_from(more).map_or(f32::from(u16::MAX), f32::from);
+                self.writes += (more / passed - self.writes) * (1.0 - decay(now.since(then), 1.0));
+            }
+        } else {
+            self.has_others = grants > own;
+        }
+        self.grants = Some((grants, now));
+    }
+
+    /// Takes in what was granted for `ask`, and pays a request of it that needs `cost` (none for a refill).
+    pub(super) fn granted(&mut self, ask: &Ask, cost: u64, scarce: bool, era: u64) -> Spent {
+        let until = ask.at.plus(ask.lease);
+        if ask.lease.is_zero() {
+            self.quickens(if scarce && self.has_others { 0.5 } else { 2.0 });
+            return Spent { tokens: cost, until, era, left: 0 };
+        }
+        if scarce && self.has_others {
+            self.quickens(0.5);
+            self.rests_until = ask.at.plus(self.interval());
+        } else {
+            self.quickens(2.0);
+        }
+        self.last = ask.cost;
+        let left = ask.cost.saturating_sub(cost);
+        self.leases.push(Lease { left, until, era });
+        Spent { tokens: cost, until, era, left }
+    }
+
+    /// Learns that nothing is to be had before `until`; who knows of others does not return with all of them at once.
+    pub(super) fn denied(&mut self, until: Timestamp, now: Timestamp) -> Timestamp {
+        self.pace = SLOWEST.max(0.7 * self.pace);
+        self.rests_until = if self.has_others { until.max(now.plus(self.interval())) } else { until };
+        self.rests_until
+    }
+
+    /// Learns that the item is asked too much.
+    pub(super) fn throttled(&mut self, now: Timestamp) -> Timestamp {
+        self.pace = SLOWEST_THROTTLED.max(0.5 * self.pace);
+        self.rests_until = now.plus(self.interval());
+        self.rests_until
+    }
+
+    /// Whether more should be asked for before it is needed.
+    pub(super) fn is_low(&self, left: u64, now: Timestamp) -> bool {
+        self.last >= WORTH_REFILLING && left <= self.last / 4 && self.rests(now).is_none() && self.flight.is_none()
+    }
+
+    /// How many are held.
+    pub(super) fn left(&self, now: Timestamp, era: u64) -> u64 {
+        self.leases.iter().filter(|lease| lease.until > now && lease.era == era).map(|lease| lease.left).sum()
+    }
+
+    fn quickens(&mut self, by: f32) {
+        self.pace = FASTEST.min(self.pace + by);
+    }
+
+    /// Until the next attempt: not everyone's at once.
+    fn interval(&mut self) -> Duration {
+        Duration::from_secs_f32((0.75 + 0.5 * self.draw()) / self.pace)
+    }
+
+    /// The next of its draws, from 0 to 1 (splitmix64).
+    fn draw(&mut self) -> f32 {
+        self.draws = self.draws.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut drawn = self.draws;
+        drawn = (drawn ^ (drawn >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        drawn = (drawn ^ (drawn >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        f32::from(u16::try_from(drawn >> 48).unwrap_or(0)) / f32::from(u16::MAX)
+    }
+}
+
+/// What is left of something after `passed`, of which in `memory` seconds all but 1/e is forgotten.
+fn decay(passed: Duration, memory: f32) -> f32 {
+    (-passed.as_secs_f32() / memory).exp()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "an estimate")]
+const fn whole(tokens: u64) -> f32 {
+    tokens as f32
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates: below 0 is 0")]
+const fn tokens(expected: f32) -> u64 {
+    expected as u64
+}
