@@ -61,7 +61,7 @@ pub(crate) struct Figures {
     pub(crate) writes: f64,
     /// The share of requests that waited for the table.
     pub(crate) blocked: f64,
-    /// The most writes sent to one item in a second.
+    /// The most writes sent to one item in a second, without warm-up.
     pub(crate) worst_second: u32,
 }
 
@@ -81,7 +81,22 @@ const PER_SHARD: u64 = 25_000;
 
 impl Cell {
     pub(crate) fn wanted(&self) -> Wanted {
-        Wanted::default()
+        if self.weather != Weather::Fair || self.accuracy == Accuracy::Exact {
+            return Wanted::default();
+        }
+        let share = match self.pattern {
+            Pattern::Steady if self.load <= 1.0 => Some(0.95),
+            Pattern::Steady => Some(0.93),
+            Pattern::Bursty => None,
+        };
+        let steady = self.pattern == Pattern::Steady;
+        let writes = match (self.model, self.rate) {
+            (Model::Lambda, 1_000) if steady && self.load <= 0.5 => Some(0.4),
+            (Model::Lambda, 1_000) if steady && self.load <= 0.9 => Some(0.3),
+            (Model::Many(_), 100_000) if steady && self.load <= 1.0 => Some(0.02),
+            (Model::Lambda | Model::Many(_), _) => None,
+        };
+        Wanted { share, writes, worst_second: Some(1_100) }
     }
 
     /// Plays it for each seed.
@@ -178,42 +193,32 @@ routes:
 
 /// All cells of the table.
 pub(crate) fn cells() -> Vec<Cell> {
+    let loads = [
+        (Pattern::Steady, 0.5),
+        (Pattern::Steady, 0.9),
+        (Pattern::Steady, 1.0),
+        (Pattern::Steady, 2.0),
+        (Pattern::Bursty, 0.5),
+        (Pattern::Bursty, 2.0),
+    ];
     let mut cells = Vec::new();
     for model in [Model::Lambda, Model::Many(200)] {
+        let cell = |accuracy, rate, (pattern, load), weather, seeds| Cell {
+            accuracy,
+            model,
+            rate,
+            pattern,
+            load,
+            weather,
+            seeds,
+        };
         for rate in [10, 100, 1_000, 10_000, 100_000] {
-            let loads = [
-                (Pattern::Steady, 0.5),
-                (Pattern::Steady, 0.9),
-                (Pattern::Steady, 1.0),
-                (Pattern::Steady, 2.0),
-                (Pattern::Bursty, 0.5),
-                (Pattern::Bursty, 2.0),
-            ];
-            for (pattern, load) in loads {
-                cells.push(Cell {
-                    accuracy: Accuracy::Leased,
-                    model,
-                    rate,
-                    pattern,
-                    load,
-                    weather: Weather::Fair,
-                    seeds: 1,
-                });
-            }
+            cells.extend(loads.map(|load| cell(Accuracy::Leased, rate, load, Weather::Fair, 1)));
         }
-        for rate in [10, 100, 1_000] {
-            for weather in [Weather::Foul, Weather::Clocks] {
-                for load in [1.0, 2.0] {
-                    cells.push(Cell {
-                        accuracy: Accuracy::Leased,
-                        model,
-                        rate,
-                        pattern: Pattern::Steady,
-                        load,
-                        weather,
-                        seeds: 2,
-                    });
-                }
+        cells.extend(loads.map(|load| cell(Accuracy::Exact, 100, load, Weather::Fair, 1)));
+        for (rate, weather) in [10, 100, 1_000].map(|rate| [(rate, Weather::Foul), (rate, Weather::Clocks)]).concat() {
+            for load in [1.0, 2.0] {
+                cells.push(cell(Accuracy::Leased, rate, (Pattern::Steady, load), weather, 2));
             }
         }
     }

@@ -23,6 +23,9 @@ pub(crate) enum Model {
 /// How long an environment of [`Model::Lambda`] lives without a request.
 const IDLE: u64 = 10_000_000_000;
 
+/// What an invocation takes besides, a refused one too.
+const INVOCATION: Duration = Duration::from_millis(1);
+
 /// What happens in a run.
 #[derive(Debug, Clone)]
 pub(crate) struct Scene {
@@ -171,6 +174,7 @@ impl Turn {
         }
         environment.finish(after).await;
         if self.alone {
+            tokio::time::sleep(INVOCATION).await;
             stage.rests(environment);
         }
     }

@@ -73,12 +73,9 @@ impl Shared {
         self.state().writes
     }
 
-    /// The most writes that were sent to one item in any second, to a tenth of one.
+    /// The most writes that were sent to one item in any second, to a tenth of one, without warm-up.
     pub(crate) fn worst_second(&self) -> u32 {
-        let most = |load: &Load| {
-            let whole = load.sent.windows(10).map(|tenths| tenths.iter().sum()).max();
-            whole.unwrap_or_else(|| load.sent.iter().sum())
-        };
+        let most = |load: &Load| load.sent.windows(10).map(|tenths| tenths.iter().sum()).max().unwrap_or(0);
         self.state().loads.values().map(most).max().unwrap_or(0)
     }
 
@@ -92,7 +89,8 @@ impl Shared {
         if !state.loads.contains_key(key) {
             state.loads.insert(key.to_owned(), Load { tokens: CAPACITY, at: now, sent: Vec::new() });
         }
-        let tenth = (now / 100_000_000) as usize;
+        let Some(since) = now.checked_sub(self.from) else { return };
+        let tenth = (since / 100_000_000) as usize;
         if let Some(load) = state.loads.get_mut(key) {
             load.sent.resize(load.sent.len().max(tenth + 1), 0);
             if let Some(sent) = load.sent.get_mut(tenth) {

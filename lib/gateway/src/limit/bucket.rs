@@ -145,7 +145,7 @@ impl Meter for Bucket {
     fn slack(&self, writes: f32) -> Option<Duration> {
         let after = |writes_passed: f32| Duration::from_secs_f32(writes_passed / writes.max(0.001)).max(LEAST_SLACK);
         let most = Duration::from_nanos(u64::try_from(self.depth / 8).unwrap_or(u64::MAX));
-        (after(3.0) <= most).then(|| after(12.0).min(most))
+        (after(3.0) <= most).then(|| after(24.0).min(most))
     }
 
     fn most(&self) -> u64 {

@@ -26,10 +26,6 @@ use crate::table::{Condition, Item, Table, TableError, Terms, ThrottleReason, Up
 /// before anyone looked at the answer that lies there; this is the look.
 pub(super) const LAST_LOOK: Duration = Duration::from_millis(5);
 
-#[allow(missing_docs)]
-pub static DBG: [std::sync::atomic::AtomicU64; 12] = [const { std::sync::atomic::AtomicU64::new(0) }; 12];
-fn dbg(n: usize) { DBG[n].fetch_add(1, std::sync::atomic::Ordering::Relaxed); }
-
 /// How often one item is asked for one request. Each refusal says what the item is, so that the next attempt fails only
 /// if others wrote meanwhile.
 const TRIES: usize = 8;
@@ -305,7 +301,6 @@ impl<'a> Asked<'a> {
         self.remember(seen, 1, moment);
         let (ask, exactly) = (self.ask, self.exactly());
         let scarce = limit.meter.is_scarce(&ask, &seen);
-        if !ask.lease.is_zero() { DBG[8].fetch_add(ask.cost, std::sync::atomic::Ordering::Relaxed); dbg(9); } else {dbg(10)}
         let given = limit.book.with(&self.home, moment, |standing, era| {
             let until = Some(limit.meter.full_at(&ask, &seen));
             let Some(share) = standing.held() else { return (Given::ByTable { sure: self.sure }, until) };
@@ -458,12 +453,10 @@ async fn ask(asked: &mut [Asked<'_>], item: Key, world: &World<'_>) {
             return;
         }
         let taking = together(&members);
-        { let one = &members[0]; dbg(if one.ahead {0} else if one.ask.lease.is_zero() {1} else {2}); if attempt>0 {dbg(3)} if one.ask.guess && one.ask.slack.is_some() {dbg(4)} }
         let answer = within(world.bound, world.table.update(Which::Hot, &key, &taking.0, &taking.1)).await;
         let moment = Moment::of(world.clock);
         match answer {
             Some(Ok(item)) => return members.iter_mut().for_each(|one| one.granted(&item, moment)),
-            Some(Err(TableError::Refused { old })) if {dbg(5); if members[0].ask.guess {dbg(if members[0].ask.slack.is_some() {6} else {7})}; false} => { drop(old); }
             Some(Err(TableError::Refused { old })) => members.retain_mut(|one| one.learn(old.as_ref(), moment)),
             Some(Err(TableError::Throttled { reason: ThrottleReason::KeyRange })) => {
                 return members.iter_mut().for_each(|one| one.crowded(moment));
