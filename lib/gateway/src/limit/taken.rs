@@ -180,7 +180,7 @@ impl Returns {
     pub async fn give(self, table: &dyn Table) {
         for Return { limit, key, seen, ask } in self.0 {
             let (update, terms) = limit.meter.give_back(&ask, &seen);
-            if let Ok(item) = table.update(Which::Hot, &key.item(), &update, &terms).await {
+            if let Ok(item) = table.update(Which::Hot, &key.item(), &update, &terms.behind()).await {
                 limit.remember(&key, &ask, Some(&item));
             }
         }
