@@ -9,6 +9,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::num::NonZeroU32;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -43,6 +44,9 @@ pub struct World {
     pub upstream: Arc<dyn Upstream>,
     /// Wall time.
     pub clock: Arc<dyn Clock>,
+    /// How many environments may count at once, this one included: among so many a limit is divided while the table that
+    /// all count on does not answer.
+    pub environments: NonZeroU32,
 }
 
 /// A compiled config. Only [`crate::config::compile`] makes one.
