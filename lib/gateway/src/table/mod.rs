@@ -17,7 +17,7 @@ use std::fmt::Debug;
 
 pub(crate) use apply::written;
 pub use memory::MemoryTable;
-pub use value::{Item, LARGEST_NUMBER, Name, Value};
+pub use value::{Item, LARGEST_NUMBER, Members, Name, Value};
 pub use write::{Assigned, Change, Condition, Operand, Path, Subject, Update, check_item, check_key};
 
 use crate::forward::BoxFuture;
