@@ -185,6 +185,10 @@ async fn throttling_says_what_was_too_much_and_is_not_sent_again() {
             ThrottleReason::Table,
         ),
         (
+            r#"{"__type":"com.amazonaws.dynamodb.v20120810#ThrottlingException","message":"m","throttlingReasons":[{"reason":"TableWriteAccountLimitExceeded","resource":"r"}]}"#,
+            ThrottleReason::Account,
+        ),
+        (
             r#"{"__type":"com.amazonaws.dynamodb.v20120810#RequestLimitExceeded","message":"m"}"#,
             ThrottleReason::Account,
         ),
