@@ -173,17 +173,17 @@ fn list_of<'a>(path: &Path, old: &Item, new: &'a mut Item) -> Result<&'a mut Vec
     if !matches!(at(old, &list), Some(Value::List(_))) {
         return Err(wrong());
     }
-    let mut values = elements_of(new.get_mut(&path.name)).ok_or_else(wrong)?;
+    let mut values = new.get_mut(&path.name).and_then(elements_of).ok_or_else(wrong)?;
     for place in above {
-        values = elements_of(values.get_mut(*place)).ok_or_else(wrong)?;
+        values = values.get_mut(*place).and_then(elements_of).ok_or_else(wrong)?;
     }
     Ok(values)
 }
 
-fn elements_of(value: Option<&mut Value>) -> Option<&mut Vec<Value>> {
+const fn elements_of(value: &mut Value) -> Option<&mut Vec<Value>> {
     match value {
-        Some(Value::List(values)) => Some(values),
-        Some(Value::Text(_) | Value::Number(_) | Value::Binary(_) | Value::Bool(_) | Value::Set(_)) | None => None,
+        Value::List(values) => Some(values),
+        Value::Text(_) | Value::Number(_) | Value::Binary(_) | Value::Bool(_) | Value::Set(_) => None,
     }
 }
 
