@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::algorithm::{Ask, FEWEST_LEASED, Meter, Seen, Taking, expiry, length, longest_lease, moment, nanos};
 use super::rate::Rate;
+use super::share::Share;
 use crate::clock::Timestamp;
 use crate::table::{Assigned, Condition, Item, Operand, Terms, Update};
 
@@ -43,6 +44,12 @@ impl Bucket {
         let step = whole.step * i128::from(shards);
         let lease = whole.lease * shards;
         Self { step, depth: i128::from(whole.burst) * step, lease: lease.min(longest_lease(rate)), ..whole }
+    }
+
+    /// What one environment counts by alone.
+    pub(super) fn local(share: &Share) -> Self {
+        let (step, burst) = (share.step(), share.burst);
+        Self { step, depth: i128::from(burst) * step, queue: 0, burst, lease: Duration::ZERO }
     }
 
     /// The moment as which what is asked counts (state.md §4.2): its last, by any clock.
