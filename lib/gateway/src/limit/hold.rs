@@ -26,6 +26,10 @@ use crate::table::{Condition, Item, Table, TableError, Terms, ThrottleReason, Up
 /// before anyone looked at the answer that lies there; this is the look.
 pub(super) const LAST_LOOK: Duration = Duration::from_millis(5);
 
+#[allow(missing_docs)]
+pub static DBG: [std::sync::atomic::AtomicU64; 12] = [const { std::sync::atomic::AtomicU64::new(0) }; 12];
+fn dbg(n: usize) { DBG[n].fetch_add(1, std::sync::atomic::Ordering::Relaxed); }
+
 /// How often one item is asked for one request. Each refusal says what the item is, so that the next attempt fails only
 /// if others wrote meanwhile.
 const TRIES: usize = 8;
@@ -84,7 +88,9 @@ pub(super) enum Given {
 pub(super) struct Asked<'a> {
     pub(super) limit: &'a Arc<Limit>,
     pub(super) mode: Mode,
-    /// Its item: of the shard that is asked, where there are several.
+    /// Its key; that of the environment's own shard, where there are several.
+    pub(super) home: Key,
+    /// The item that is asked.
     pub(super) item: Key,
     pub(super) cost: u64,
     pub(super) answer: Option<Answer>,
@@ -93,8 +99,6 @@ pub(super) struct Asked<'a> {
     ahead: bool,
     /// Whether its demand was counted.
     counted: bool,
-    /// Whether another shard than the environment's own is asked.
-    astray: bool,
     /// A lease that is under way for another request.
     awaits: Option<OwnedNotified>,
     ask: Ask,
@@ -107,13 +111,13 @@ impl<'a> Asked<'a> {
         Self {
             limit,
             mode,
+            home: item,
             item,
             cost,
             answer: None,
             seed: 0,
             ahead: false,
             counted: false,
-            astray: false,
             awaits: None,
             ask: Ask::default(),
             sure: true,
@@ -123,7 +127,7 @@ impl<'a> Asked<'a> {
 
     /// A lease that is asked for before it is needed.
     pub(super) fn ahead(limit: &'a Arc<Limit>, item: Key, cost: u64) -> Self {
-        Self { ahead: true, counted: true, astray: true, ..Self::new(limit, Mode::Shadow, item, cost) }
+        Self { ahead: true, counted: true, ..Self::new(limit, Mode::Shadow, item, cost) }
     }
 
     pub(super) fn refuses(&self) -> bool {
@@ -153,39 +157,45 @@ impl<'a> Asked<'a> {
         self.ask =
             Ask { at: moment.at, cost: self.cost, patience: world.patience(), error: moment.error, ..Ask::default() };
         if self.limit.accuracy == Accuracy::Local {
-            self.answer = Some(self.limit.count_here(&self.item, self.ask).unwrap_or(Answer::Unanswered));
+            self.answer = Some(self.limit.count_here(&self.home, self.ask).unwrap_or(Answer::Unanswered));
             return;
         }
         self.look_at(world, moment);
-        if matches!(self.answer, Some(Answer::Over { .. })) && !self.astray && self.limit.items.shards > 1 {
-            self.go_astray(world, moment);
-        }
     }
 
     fn look_at(&mut self, world: &World<'_>, moment: Moment) {
         let limit = self.limit;
         let ask = self.ask;
-        let leased = limit.leases();
-        let (answer, awaits) = limit.book.with(&self.item, moment, |standing, era| {
+        let (leased, shards) = (limit.leases(), limit.items.shards);
+        self.item = self.home;
+        let (answer, awaits) = limit.book.with(&self.home, moment, |standing, era| {
             self.seen = standing.seen;
             let seen = standing.seen;
             let over = |until| (Some(Answer::Over { until, seen, ask }), None);
             if let Some(lease) = leased {
                 let share = standing.share(world.seed);
-                if !self.counted {
-                    share.demand(self.cost, lease, ask.at);
-                }
                 if let Some(spent) = share.spend(self.cost, ask.at, era) {
+                    if !self.counted {
+                        share.demand(self.cost, lease, ask.at);
+                    }
                     let given = Given::ByLease { spent, low: share.is_low(spent.left, ask.at) };
                     return ((Some(Answer::Admitted { seen, ask, given }), None), None);
                 }
             }
-            if let Some(until) = limit.meter.over(&ask, &seen) {
-                return (over(until), None);
+            let until = limit.meter.over(&ask, &seen);
+            let Some(share) = standing.held() else { return (until.map_or((None, None), over), None) };
+            if let Some(until) = until.or_else(|| share.rests(ask.at)) {
+                share.refuse(ask.at);
+                if shards == 1 || self.ahead || !share.may_stray(until, ask.at) {
+                    return (over(until), None);
+                }
+                // The environment's own shard is empty; another may not be (state.md §4.7).
+                self.item = limit.other_shard(self.home, world.seed);
+                self.seen = Seen::Nothing;
+                return ((None, None), None);
             }
-            let Some(share) = standing.held() else { return ((None, None), None) };
-            if let Some(until) = share.rests(ask.at) {
-                return (over(until), None);
+            if let Some(lease) = leased.filter(|_| !self.counted) {
+                share.demand(self.cost, lease, ask.at);
             }
             let awaits =
                 share.flight.as_ref().filter(|_| !self.ahead).map(|flight| Arc::clone(flight).notified_owned());
@@ -195,35 +205,25 @@ impl<'a> Asked<'a> {
         (self.answer, self.awaits) = (answer, awaits);
     }
 
-    /// The environment's own shard is empty: another may not be. Where that is empty too, all are taken to be for as long
-    /// as it says (state.md §4.7).
-    fn go_astray(&mut self, world: &World<'_>, moment: Moment) {
-        let home = std::mem::replace(&mut self.astray, true);
-        debug_assert!(!home, "only once");
-        let own = self.answer;
-        self.item = self.limit.other_shard(self.item, world.seed);
-        self.look_at(world, moment);
-        if let (Some(Answer::Over { .. }), Some(Answer::Over { until, .. })) = (self.answer, own)
-            && let Some(Answer::Over { until: other, .. }) = &mut self.answer
-        {
-            *other = until.min(*other);
-        }
+    /// Whether another shard is asked than the environment's own. What it gives is held as if it were from there.
+    fn is_astray(&self) -> bool {
+        self.item != self.home
     }
 
     /// What to ask for: a lease where that is worth it.
     fn want(&mut self, moment: Moment) {
         let limit = self.limit;
-        let exactly = Ask { error: moment.error, ..self.exactly() };
-        self.ask = limit.book.with(&self.item, moment, |standing, _| {
-            let seen = standing.seen;
-            self.seen = seen;
-            let Some(share) = standing.held() else { return (exactly, None) };
+        let (exactly, astray) = (Ask { error: moment.error, ..self.exactly() }, self.is_astray());
+        (self.ask, self.seen) = limit.book.with(&self.home, moment, |standing, _| {
+            let seen = if astray { Seen::Nothing } else { standing.seen };
+            let want = |ask| ((ask, seen), None);
+            let Some(share) = standing.held() else { return want(exactly) };
             let ask = share.want(exactly, &*limit.meter, &seen, limit.quantum);
             if ask.lease.is_zero() || limit.accuracy != Accuracy::Leased {
-                return (Ask { cost: exactly.cost, lease: Duration::ZERO, ..ask }, None);
+                return want(Ask { cost: exactly.cost, lease: Duration::ZERO, ..ask });
             }
             share.flight.get_or_insert_with(|| Arc::new(Notify::new()));
-            (ask, None)
+            want(ask)
         });
     }
 
@@ -236,13 +236,27 @@ impl<'a> Asked<'a> {
         true
     }
 
+    /// Whether so little is left of a hot bucket that it is not worth a write (state.md §4.2): who asks for several then
+    /// waits for more.
+    fn is_too_little(&mut self, moment: Moment) -> bool {
+        let limit = self.limit;
+        let least = limit.quantum.min(self.ask.cost);
+        if least <= self.cost || self.ask.lease.is_zero() || !limit.meter.is_scarce(&self.ask, &self.seen) {
+            return false;
+        }
+        let Some(until) = limit.meter.over(&Ask { cost: least, ..self.exactly() }, &self.seen) else { return false };
+        let until = self.denied(until, moment);
+        self.answer = Some(Answer::Over { until, seen: self.seen, ask: self.exactly() });
+        true
+    }
+
     fn denied(&self, until: Timestamp, moment: Moment) -> Timestamp {
-        if !self.limit.paces() {
+        if !self.limit.paces() || self.is_astray() {
             return until;
         }
         self.limit
             .book
-            .with(&self.item, moment, |standing, _| (standing.share(self.seed).denied(until, moment.at), None))
+            .with(&self.home, moment, |standing, _| (standing.share(self.seed).denied(until, moment.at), None))
     }
 
     /// Learns from the item as another left it; whether that makes sense.
@@ -254,6 +268,9 @@ impl<'a> Asked<'a> {
         self.remember(seen, 0, moment);
         self.ask.guess = false;
         if !self.ask.lease.is_zero() {
+            if self.is_too_little(moment) {
+                return false;
+            }
             let room = self.limit.meter.room(&self.ask, &seen);
             if room < self.ask.cost {
                 self.ask.cost = self.cost.max(room / 2);
@@ -268,8 +285,11 @@ impl<'a> Asked<'a> {
     fn remember(&mut self, seen: Seen, own: i128, moment: Moment) {
         let limit = self.limit;
         self.seen = seen;
+        if self.is_astray() {
+            return;
+        }
         let until = limit.meter.full_at(&self.ask, &seen);
-        limit.book.with(&self.item, moment, |standing, _| {
+        limit.book.with(&self.home, moment, |standing, _| {
             standing.seen = seen;
             if limit.paces() {
                 standing.share(self.seed).sees(limit.meter.grants(&seen), own, moment.at);
@@ -285,7 +305,8 @@ impl<'a> Asked<'a> {
         self.remember(seen, 1, moment);
         let (ask, exactly) = (self.ask, self.exactly());
         let scarce = limit.meter.is_scarce(&ask, &seen);
-        let given = limit.book.with(&self.item, moment, |standing, era| {
+        if !ask.lease.is_zero() { DBG[8].fetch_add(ask.cost, std::sync::atomic::Ordering::Relaxed); dbg(9); } else {dbg(10)}
+        let given = limit.book.with(&self.home, moment, |standing, era| {
             let until = Some(limit.meter.full_at(&ask, &seen));
             let Some(share) = standing.held() else { return (Given::ByTable { sure: self.sure }, until) };
             let spent = share.granted(&ask, self.cost, scarce, era);
@@ -306,7 +327,7 @@ impl<'a> Asked<'a> {
             _ if self.ahead => Answer::Unanswered,
             OnStoreFailure::Open => Answer::Admitted { seen: Seen::Nothing, ask, given: Given::ByNobody },
             OnStoreFailure::Closed => Answer::Unanswered,
-            OnStoreFailure::Local => self.limit.count_here(&self.item, ask).unwrap_or(Answer::Unanswered),
+            OnStoreFailure::Local => self.limit.count_here(&self.home, ask).unwrap_or(Answer::Unanswered),
         });
     }
 
@@ -316,7 +337,7 @@ impl<'a> Asked<'a> {
         let until = self
             .limit
             .book
-            .with(&self.item, moment, |standing, _| (standing.share(self.seed).throttled(moment.at), None));
+            .with(&self.home, moment, |standing, _| (standing.share(self.seed).throttled(moment.at), None));
         match self.limit.on_store_failure {
             OnStoreFailure::Local => self.answer = Some(Answer::Over { until, seen: self.seen, ask: self.exactly() }),
             OnStoreFailure::Open | OnStoreFailure::Closed => self.away(),
@@ -409,7 +430,7 @@ async fn ask(asked: &mut [Asked<'_>], item: Key, world: &World<'_>) {
     if let Some(flight) = members.iter_mut().find_map(|one| one.awaits.take()) {
         return wait_for_lease(flight, &mut members, world).await;
     }
-    let _landing = Landing(members.iter().map(|one| (one.limit, item)).collect(), world);
+    let _landing = Landing(members.iter().map(|one| (one.limit, one.home)).collect(), world);
     let key = item.item();
     for attempt in 0..TRIES {
         settle(&mut members, attempt, world.clock).await;
@@ -428,15 +449,21 @@ async fn ask(asked: &mut [Asked<'_>], item: Key, world: &World<'_>) {
         }
         if attempt == 0 {
             members.iter_mut().for_each(|one| one.want(moment));
+            members.retain_mut(|one| !one.is_too_little(moment));
+            if members.is_empty() || members.iter().any(|one| one.refuses()) {
+                return;
+            }
         }
         if members.iter().any(|one| one.ahead && one.ask.lease.is_zero()) {
             return;
         }
         let taking = together(&members);
+        { let one = &members[0]; dbg(if one.ahead {0} else if one.ask.lease.is_zero() {1} else {2}); if attempt>0 {dbg(3)} if one.ask.guess && one.ask.slack.is_some() {dbg(4)} }
         let answer = within(world.bound, world.table.update(Which::Hot, &key, &taking.0, &taking.1)).await;
         let moment = Moment::of(world.clock);
         match answer {
             Some(Ok(item)) => return members.iter_mut().for_each(|one| one.granted(&item, moment)),
+            Some(Err(TableError::Refused { old })) if {dbg(5); if members[0].ask.guess {dbg(if members[0].ask.slack.is_some() {6} else {7})}; false} => { drop(old); }
             Some(Err(TableError::Refused { old })) => members.retain_mut(|one| one.learn(old.as_ref(), moment)),
             Some(Err(TableError::Throttled { reason: ThrottleReason::KeyRange })) => {
                 return members.iter_mut().for_each(|one| one.crowded(moment));

@@ -83,7 +83,7 @@ impl Key {
         self.0 as u64
     }
 
-    /// The key of one of its bucket's shards.
+    /// The key of one of its bucket's shards; and of that, the key again.
     pub(super) const fn shard(self, shard: u32) -> Self {
         Self(self.0 ^ ((shard as u128) << 64))
     }

@@ -15,11 +15,17 @@ use crate::clock::Timestamp;
 /// Over how long demand is averaged, at least.
 const MEMORY: Duration = Duration::from_millis(500);
 
+/// Of what has just begun, so much is taken to have passed.
+const LEAST_AGE: Duration = Duration::from_millis(100);
+
 /// Attempts a second of an environment that does not know better yet, and the bounds.
 const FIRST_PACE: f32 = 4.0;
 const SLOWEST: f32 = 1.0;
 const SLOWEST_THROTTLED: f32 = 0.5;
 const FASTEST: f32 = 50.0;
+
+/// So careful is an environment with its leases that does not know better yet (state.md §4.4).
+const MOST_CAREFUL: f32 = 1.0;
 
 /// Of a lease smaller than this nothing is asked for ahead.
 const WORTH_REFILLING: u64 = 4;
@@ -38,12 +44,20 @@ pub(super) struct Share {
     leases: Vec<Lease>,
     /// How many the last lease was of.
     last: u64,
+    /// How many standard deviations of its demand it asks for less: less and less while all of what was leased is used.
+    care: f32,
+    wasted: bool,
     /// Tokens asked for a second.
     demand: f32,
     demanded: Timestamp,
+    /// The first request of those that follow each other, and whether there was another.
+    began: Timestamp,
+    repeats: bool,
     /// Attempts a second, where others compete.
     pace: f32,
     rests_until: Timestamp,
+    /// Until when other shards are taken to be as empty as its own.
+    stays_until: Timestamp,
     /// Writes a second to the item, whoever makes them.
     writes: f32,
     /// How often the item was written, as last seen.
@@ -71,10 +85,15 @@ impl Share {
         Self {
             leases: Vec::new(),
             last: 0,
+            care: MOST_CAREFUL,
+            wasted: false,
             demand: 0.0,
             demanded: Timestamp::from_nanos(0),
+            began: Timestamp::from_nanos(0),
+            repeats: false,
             pace: FIRST_PACE,
             rests_until: Timestamp::from_nanos(0),
+            stays_until: Timestamp::from_nanos(0),
             writes: 0.0,
             grants: None,
             has_others: false,
@@ -85,14 +104,31 @@ impl Share {
 
     /// Takes note of a request for `cost`, of a key whose leases are this long.
     pub(super) fn demand(&mut self, cost: u64, lease: Duration, now: Timestamp) {
-        let memory = MEMORY.max(lease).as_secs_f32();
+        let memory = MEMORY.max(lease);
+        self.repeats = now.since(self.demanded) < 4 * memory;
+        if !self.repeats {
+            self.began = now;
+        }
+        let memory = memory.as_secs_f32();
         self.demand = self.demand * decay(now.since(self.demanded), memory) + whole(cost) / memory;
+        self.demanded = now;
+    }
+
+    /// Takes note of a request that is refused without asking. It is no demand, or leases would be of more than can be
+    /// spent; but neither is it a sign that there is less of it.
+    pub(super) fn refuse(&mut self, now: Timestamp) {
+        self.began = self.began.plus(now.since(self.demanded));
         self.demanded = now;
     }
 
     /// Takes `cost` of what is held; nothing where there is less.
     pub(super) fn spend(&mut self, cost: u64, now: Timestamp, era: u64) -> Option<Spent> {
-        self.leases.retain(|lease| lease.left > 0 && lease.until > now && lease.era == era);
+        let wasted = &mut self.wasted;
+        self.leases.retain(|lease| {
+            let valid = lease.until > now && lease.era == era;
+            *wasted |= lease.left > 0 && !valid;
+            lease.left > 0 && valid
+        });
         let held: u64 = self.leases.iter().map(|lease| lease.left).sum();
         let left = held.checked_sub(cost)?;
         let (mut missing, mut until) = (cost, Timestamp::from_nanos(u64::MAX));
@@ -119,6 +155,15 @@ impl Share {
         (self.rests_until > now).then_some(self.rests_until)
     }
 
+    /// Whether to try another shard now, where its own has nothing until `until`; once in a while.
+    pub(super) fn may_stray(&mut self, until: Timestamp, now: Timestamp) -> bool {
+        if self.flight.is_some() || self.stays_until > now {
+            return false;
+        }
+        self.stays_until = until.max(now.plus(self.interval()));
+        true
+    }
+
     /// When all that it holds is over.
     pub(super) fn ends(&self) -> Timestamp {
         self.leases.iter().map(|lease| lease.until).max().unwrap_or_default().max(self.rests_until)
@@ -132,16 +177,24 @@ impl Share {
         if lease.is_zero() {
             return ask;
         }
-        let demand = self.demand * decay(ask.at.since(self.demanded), MEMORY.max(lease).as_secs_f32());
-        let expected = demand * 0.9 * lease.as_secs_f32();
-        let wanted = 1 + tokens(expected - expected.sqrt());
+        let expected = self.expected(MEMORY.max(lease).as_secs_f32(), ask.at) * 0.9 * lease.as_secs_f32();
+        let wanted = 1 + tokens(expected - self.care * expected.sqrt());
         if wanted <= ask.cost {
             return ask;
         }
         let leased = Ask { cost: wanted, lease, ..ask };
         let room = meter.room(&leased, seen);
         let cost = wanted.min(quantum.max(room / 4));
-        if cost <= ask.cost || cost > room { ask } else { Ask { cost, ..leased } }
+        if cost <= ask.cost { ask } else { Ask { cost, ..leased } }
+    }
+
+    /// Tokens asked for a second, as of `now`. An average that has just begun is of too little.
+    fn expected(&self, memory: f32, now: Timestamp) -> f32 {
+        let demand = self.demand * decay(now.since(self.demanded), memory);
+        if !self.repeats {
+            return demand;
+        }
+        demand / (1.0 - decay(now.since(self.began).max(LEAST_AGE), memory))
     }
 
     /// Learns how often the item was written, `own` of which by us.
@@ -152,7 +205,8 @@ impl Share {
             self.has_others = more > own;
             if more >= 0 && passed > 0.0 {
                 let more = u16::try_from(more).map_or(f32::from(u16::MAX), f32::from);
-                self.writes += (more / passed - self.writes) * (1.0 - decay(now.since(then), 1.0));
+                let weight = if self.writes == 0.0 { 1.0 } else { 1.0 - decay(now.since(then), 1.0) };
+                self.writes += (more / passed - self.writes) * weight;
             }
         } else {
             self.has_others = grants > own;
@@ -163,17 +217,20 @@ impl Share {
     /// Takes in what was granted for `ask`, and pays a request of it that needs `cost` (none for a refill).
     pub(super) fn granted(&mut self, ask: &Ask, cost: u64, scarce: bool, era: u64) -> Spent {
         let until = ask.at.plus(ask.lease);
+        self.quickens(if scarce && self.has_others { 0.5 } else { 2.0 });
         if ask.lease.is_zero() {
-            self.quickens(if scarce && self.has_others { 0.5 } else { 2.0 });
             return Spent { tokens: cost, until, era, left: 0 };
         }
         if scarce && self.has_others {
-            self.quickens(0.5);
             self.rests_until = ask.at.plus(self.interval());
-        } else {
-            self.quickens(2.0);
         }
         self.last = ask.cost;
+        let care = match std::mem::take(&mut self.wasted) {
+            _ if scarce => MOST_CAREFUL,
+            true => self.care + 0.25,
+            false => self.care - 0.25,
+        };
+        self.care = care.clamp(0.0, MOST_CAREFUL);
         let left = ask.cost.saturating_sub(cost);
         self.leases.push(Lease { left, until, era });
         Spent { tokens: cost, until, era, left }

@@ -46,7 +46,7 @@ pub(super) fn conclude(asked: &[Asked<'_>], clock: &dyn Clock) -> Taken {
             let admitted = matches!(answer, Answer::Admitted { .. });
             let returned = if taken.refused.is_some() { one.take_back(answer, clock, &mut taken.later) } else { 0 };
             if let Answer::Admitted { given: Given::ByLease { low: true, .. }, .. } = answer {
-                taken.later.refills.push((Arc::clone(one.limit), one.item));
+                taken.later.refills.push((Arc::clone(one.limit), one.home));
             }
             state = one.state(answer, returned, now);
             let remaining = state.map_or(0, |(left, _)| left);
@@ -102,18 +102,18 @@ impl Asked<'_> {
     fn take_back(&self, answer: Answer, clock: &dyn Clock, later: &mut Later) -> u64 {
         match answer {
             Answer::Admitted { seen, ask, given: Given::ByTable { .. } } => {
-                later.returns.push(Return { limit: Arc::clone(self.limit), item: self.item, seen, ask });
+                later.returns.push(Return { limit: Arc::clone(self.limit), home: self.home, item: self.item, seen, ask });
                 ask.cost
             }
             Answer::Admitted { ask, given: Given::ByLease { spent, .. }, .. } => {
-                put_back(self.limit, &self.item, spent, clock);
+                put_back(self.limit, &self.home, spent, clock);
                 ask.cost
             }
             Answer::Admitted { seen, ask, given: Given::Locally } => {
                 let limit = self.limit;
                 let back = limit.local_meter.give_back(&ask, &seen);
                 let until = |item: &_| limit.matters_until(&ask, item);
-                if limit.local.update(&self.item, &back, ask.at, until).is_ok() { ask.cost } else { 0 }
+                if limit.local.update(&self.home, &back, ask.at, until).is_ok() { ask.cost } else { 0 }
             }
             Answer::Admitted { given: Given::ByNobody, .. } | Answer::Over { .. } | Answer::Unanswered => 0,
         }
@@ -131,6 +131,7 @@ pub struct Later {
 #[derive(Debug)]
 struct Return {
     limit: Arc<Limit>,
+    home: Key,
     item: Key,
     seen: Seen,
     ask: Ask,
@@ -155,12 +156,13 @@ impl Later {
 
 impl Return {
     async fn give(self, table: &dyn Table, clock: &dyn Clock) {
-        let Self { limit, item, seen, ask } = self;
+        let Self { limit, home, item, seen, ask } = self;
         let (update, mut terms) = limit.meter.give_back(&ask, &seen);
         let suffix = &limit.items.suffix;
         terms.condition = terms.condition.map(|condition| condition.owned(suffix));
         if let Ok(new) = table.update(Which::Hot, &item.item(), &update.owned(suffix), &terms).await
             && let Some(seen) = limit.read(&ask, &new)
+            && home == item
         {
             let until = limit.meter.full_at(&ask, &seen);
             limit.book.with(&item, Moment::of(clock), |standing, _| {
