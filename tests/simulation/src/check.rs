@@ -1,17 +1,19 @@
 //! What is promised of a token bucket, checked against what was admitted in true time; and the ideal it is measured
 //! by: one bucket in one place that answers at once.
 
-/// The rate a second and the burst.
+/// What a token bucket allows.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Bound {
-    pub(crate) rate: u64,
-    pub(crate) burst: u64,
+pub struct Bound {
+    /// How many a second.
+    pub rate: u64,
+    /// How many at once.
+    pub burst: u64,
 }
 
 impl Bound {
     /// The time in which one token comes back to one of so many shards, in nanoseconds.
-    pub(crate) fn token(self, shards: u64) -> i128 {
-        i128::from(1_000_000_000_u64.div_ceil(self.rate)) * i128::from(shards)
+    pub const fn token(self, shards: u64) -> i128 {
+        1_000_000_000_u64.div_ceil(self.rate) as i128 * shards as i128
     }
 }
 
@@ -41,7 +43,7 @@ impl Bucket {
 /// By how many tokens the worst interval of all is beyond burst + rate × (its length + `more`, in nanoseconds); 0 or
 /// less where the promise is kept. A bucket that may run below empty is, at each admission, at the worst of all
 /// intervals that end there, so one pass sees every interval.
-pub(crate) fn beyond(bound: Bound, more: u64, admitted: &mut [u64]) -> f64 {
+pub fn beyond(bound: Bound, more: u64, admitted: &mut [u64]) -> f64 {
     admitted.sort_unstable();
     let mut bucket = Bucket::full(bound, more);
     let mut lowest = bucket.level;
@@ -54,7 +56,7 @@ pub(crate) fn beyond(bound: Bound, more: u64, admitted: &mut [u64]) -> f64 {
 }
 
 /// How many of these arrivals, of those from `from` on, the ideal bucket admits.
-pub(crate) fn ideal(bound: Bound, arrivals: &[u64], from: u64) -> u64 {
+pub fn ideal(bound: Bound, arrivals: &[u64], from: u64) -> u64 {
     let mut bucket = Bucket::full(bound, 0);
     let mut admitted = 0;
     for at in arrivals {

@@ -24,7 +24,7 @@ impl Control {
             }
             Self::LeasesDebitedAtOnce => {
                 let condition = terms.condition.as_ref()?;
-                let ahead = idle_from(condition).map_or(0, |from| from - now);
+                let ahead = first(condition, idle_from).map_or(0, |from| from - now);
                 let update =
                     update.changes().iter().fold(Update::new(), |update, change| earlier(update, change, ahead));
                 Some((update, Terms { condition: Some(from_now(condition, now)), ..terms.clone() }))
@@ -48,8 +48,8 @@ fn tat_of(update: &Update) -> Option<&Assigned> {
 /// From when on a request counts that takes one token for itself, by its environment's clock: the moment from which its
 /// bucket is debited. A request that retries is judged by the moment of its first try. `None` where the update takes no
 /// token, or a lease, of which each token counts when it is spent.
-pub(crate) fn counts_from(update: &Update, terms: &Terms, token: i128) -> Option<i128> {
-    let from = terms.condition.as_ref().and_then(debited_from)?;
+pub fn counts_from(update: &Update, terms: &Terms, token: i128) -> Option<i128> {
+    let from = first(terms.condition.as_ref()?, debited_from)?;
     let taken = match tat_of(update)? {
         Assigned::Is(Operand::Value(Value::Number(to))) => to - from,
         Assigned::Sum(_, Operand::Value(Value::Number(more))) => *more,
@@ -58,13 +58,32 @@ pub(crate) fn counts_from(update: &Update, terms: &Terms, token: i128) -> Option
     (taken <= token).then_some(from)
 }
 
-fn debited_from(condition: &Condition) -> Option<i128> {
-    match condition {
-        Condition::AtMost(subject, Value::Number(from)) if of_tat(subject) => Some(*from),
-        Condition::Between(subject, Value::Number(from), _) if of_tat(subject) => Some(*from),
-        Condition::And(left, right) | Condition::Or(left, right) => debited_from(left).or_else(|| debited_from(right)),
-        _ => None,
+/// What `of` finds first in a condition's parts.
+fn first(condition: &Condition, of: fn(&Condition) -> Option<i128>) -> Option<i128> {
+    if let Condition::And(left, right) | Condition::Or(left, right) = condition {
+        return first(left, of).or_else(|| first(right, of));
     }
+    of(condition)
+}
+
+/// The moment from which an idle bucket's tokens are taken.
+fn idle_from(condition: &Condition) -> Option<i128> {
+    if let Condition::AtMost(subject, Value::Number(from)) = condition
+        && of_tat(subject)
+    {
+        return Some(*from);
+    }
+    None
+}
+
+/// The moment from which a bucket is debited.
+fn debited_from(condition: &Condition) -> Option<i128> {
+    if let Condition::Between(subject, Value::Number(from), _) = condition
+        && of_tat(subject)
+    {
+        return Some(*from);
+    }
+    idle_from(condition)
 }
 
 fn is_tat(path: &Path) -> bool {
@@ -75,25 +94,24 @@ fn of_tat(subject: &Subject) -> bool {
     matches!(subject, Subject::At(path) if is_tat(path))
 }
 
-/// The moment from which an idle bucket's tokens are taken.
-fn idle_from(condition: &Condition) -> Option<i128> {
-    match condition {
-        Condition::AtMost(subject, Value::Number(from)) if of_tat(subject) => Some(*from),
-        Condition::And(left, right) | Condition::Or(left, right) => idle_from(left).or_else(|| idle_from(right)),
-        _ => None,
-    }
-}
-
 fn from_now(condition: &Condition, now: i128) -> Condition {
-    match condition {
-        Condition::AtMost(subject, Value::Number(_)) if of_tat(subject) => Condition::at_most(subject.clone(), now),
-        Condition::Between(subject, Value::Number(low), high) if of_tat(subject) => {
-            Condition::between(subject.clone(), now.min(*low), high.clone())
-        }
-        Condition::And(left, right) => from_now(left, now).and(from_now(right, now)),
-        Condition::Or(left, right) => from_now(left, now).or(from_now(right, now)),
-        other => other.clone(),
+    if let Condition::And(left, right) = condition {
+        return from_now(left, now).and(from_now(right, now));
     }
+    if let Condition::Or(left, right) = condition {
+        return from_now(left, now).or(from_now(right, now));
+    }
+    if let Condition::Between(subject, Value::Number(low), high) = condition
+        && of_tat(subject)
+    {
+        return Condition::between(subject.clone(), now.min(*low), high.clone());
+    }
+    if let Condition::AtMost(subject, _) = condition
+        && of_tat(subject)
+    {
+        return Condition::at_most(subject.clone(), now);
+    }
+    condition.clone()
 }
 
 fn earlier(update: Update, change: &Change, by: i128) -> Update {
@@ -103,7 +121,7 @@ fn earlier(update: Update, change: &Change, by: i128) -> Update {
         }
         Change::Set(path, to) => update.set(path.clone(), to.clone()),
         Change::Add(name, number) => update.add(name.clone(), *number),
-        Change::Join(name, members) => update.join(name.clone(), members.iter().cloned()),
+        Change::Join(name, members) => update.join(name.clone(), members.clone()),
         Change::Remove(path) => update.remove(path.clone()),
     }
 }

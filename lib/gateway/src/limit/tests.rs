@@ -3,6 +3,7 @@
 mod algorithms;
 mod bounds;
 mod keys;
+mod laws;
 mod leases;
 mod queue;
 mod returns;
