@@ -255,7 +255,7 @@ impl<'a> Asked<'a> {
         self.limit.book.with(&self.home, moment, |standing, _| {
             let holding = standing.holding(seed);
             if astray {
-                holding.stays(until, moment.at);
+                holding.stays(moment.at);
                 return (until, None);
             }
             (holding.denied(until, moment.at), None)

@@ -163,9 +163,10 @@ impl Holding {
         self.flight.is_none() && self.stays_until <= now
     }
 
-    /// Learns that another shard had nothing before `until` either.
-    pub(super) fn stays(&mut self, until: Timestamp, now: Timestamp) {
-        self.stays_until = until.max(now.plus(self.interval()));
+    /// Learns that another shard had nothing either: the rest are not asked at once.
+    pub(super) fn stays(&mut self, now: Timestamp) {
+        self.pace = SLOWEST.max(0.7 * self.pace);
+        self.stays_until = now.plus(self.interval());
     }
 
     /// When all that it holds is over.
