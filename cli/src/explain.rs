@@ -1,6 +1,7 @@
 //! `tollgate explain`: the pipeline of production, with an upstream that only notes what would have been sent.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::Args;
@@ -47,6 +48,7 @@ impl Explain {
                 table: Arc::new(MemoryTable::default()),
                 upstream: Arc::clone(&noted) as _,
                 clock: Arc::new(SystemClock),
+                environments: Some(NonZeroU32::MIN),
             };
             let gateway = Gateway::new(compiled.routes, world);
             let asked = format!("{} {}", request.method, self.url);

@@ -1,5 +1,6 @@
 //! What several commands share: the config's file, where state is kept, and a gateway made of both.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use clap::Args;
@@ -85,7 +86,7 @@ pub(crate) async fn world(state: &StateOption) -> Result<World, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(Watched::new(SystemClock, UNKNOWN));
     let table = state.open(Arc::clone(&clock)).await?;
     let upstream = HttpUpstream::new(UpstreamSettings::default(), Arc::clone(&clock));
-    Ok(World { table, upstream, clock })
+    Ok(World { table, upstream, clock, environments: Some(NonZeroU32::MIN) })
 }
 
 /// A runtime of one thread: a request costs least there, as on Lambda.

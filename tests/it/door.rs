@@ -3,6 +3,7 @@
 //! `UPDATE=1` writes the answers anew; they are reviewed like any other text.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -85,7 +86,8 @@ async fn shipped(upstream: &Upstream) -> Gateway {
     let compiled = config::compile(config.to_str().unwrap(), Host { files: &Disk, env: &env })
         .unwrap_or_else(|problems| panic!("{problems}"));
     let upstream = HttpUpstream::new(UpstreamSettings::default(), Arc::new(Noon));
-    Gateway::new(compiled.routes, World { table: Arc::new(MemoryTable::default()), upstream, clock: Arc::new(Noon) })
+    let (table, clock) = (Arc::new(MemoryTable::default()), Arc::new(Noon));
+    Gateway::new(compiled.routes, World { table, upstream, clock, environments: Some(NonZeroU32::MIN) })
 }
 
 /// What a run of its own would tell differently: how long it took, and the id of an event that brings none.

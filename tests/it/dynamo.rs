@@ -44,7 +44,7 @@ pub(crate) fn settings(endpoint: &str) -> DynamoSettings {
 
 const PATIENT: Timeouts = {
     let long = Duration::from_secs(20);
-    Timeouts { connect: long, attempt: long, operation: long, sending: long }
+    Timeouts { connect: long, attempt: long, operation: long, behind: long, sending: long }
 };
 
 /// A client of the shared endpoint, with its tables made.

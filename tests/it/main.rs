@@ -21,6 +21,7 @@ mod program;
 mod runtime_api;
 mod table;
 mod table_faults;
+mod table_patience;
 mod tidy;
 mod upstream;
 mod web;

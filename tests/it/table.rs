@@ -16,8 +16,8 @@ use tollgate::expression::{Expression, Facts, Params, Place, Scope};
 use tollgate::limit::{Accuracy, Algorithm, Around, Held, Limit, LimitKey, Limits, OnStoreFailure, Rate, Taken, Use};
 use tollgate::refusal::Refusal;
 use tollgate::table::{
-    Assigned, Condition, Item, KEY, MemoryTable, Operand, Path, Reading, Subject, Table, TableError, Terms, Update,
-    Value, Which,
+    Assigned, Condition, Item, KEY, Members, MemoryTable, Operand, Path, Reading, Subject, Table, TableError, Terms,
+    Update, Value, Which,
 };
 use tollgate_adapters::table::DynamoTable;
 
@@ -75,7 +75,12 @@ async fn take(limits: &Limits, ip: u8, table: &dyn Table, clock: &dyn Clock) -> 
         now: clock.now(),
     };
     limits
-        .take(Held::default(), &facts, &Auth::Public.identify(), Around { table, clock, seed: 1, deadline: None })
+        .take(
+            Held::default(),
+            &facts,
+            &Auth::Public.identify(),
+            Around { table, clock, seed: 1, deadline: None, environments: Some(std::num::NonZeroU32::MIN) },
+        )
         .await
 }
 
@@ -204,8 +209,12 @@ fn value() -> impl Strategy<Value = Value> {
 }
 
 /// Rarely none, which is invalid.
-fn members() -> impl Strategy<Value = BTreeSet<String>> {
-    prop_oneof![9 => prop::collection::btree_set("[ab]?", 1..3), 1 => Just(BTreeSet::new())]
+fn members() -> impl Strategy<Value = Members> {
+    prop_oneof![
+        6 => prop::collection::btree_set("[ab]?", 1..3).prop_map(Members::Texts),
+        4 => prop::collection::btree_set(number(), 1..3).prop_map(Members::Numbers),
+        1 => Just(Members::Texts(BTreeSet::new())),
+    ]
 }
 
 /// A value to compare with; rarely one without an order, which is invalid for most comparisons.
@@ -222,6 +231,7 @@ fn path() -> impl Strategy<Value = Path> {
     prop_oneof![
         3 => name().prop_map(Path::from),
         2 => (name(), 0..4_usize).prop_map(|(name, index)| Path::element(name, index)),
+        1 => (name(), 0..3_usize, 0..3_usize).prop_map(|(name, index, within)| Path::element(name, index).at(within)),
     ]
 }
 
@@ -248,7 +258,7 @@ fn update() -> impl Strategy<Value = Update> {
     enum One {
         Set(Path, Assigned),
         Add(&'static str, i128),
-        Join(&'static str, BTreeSet<String>),
+        Join(&'static str, Members),
         Remove(Path),
     }
     let one = prop_oneof![

@@ -58,11 +58,11 @@ impl Server {
         self.table_with(Arc::new(Moved::default()), Timeouts::default()).await
     }
 
-    async fn table_with(&self, clock: Arc<dyn Clock>, timeouts: Timeouts) -> Arc<DynamoTable> {
+    pub(crate) async fn table_with(&self, clock: Arc<dyn Clock>, timeouts: Timeouts) -> Arc<DynamoTable> {
         connect(&self.endpoint, clock, timeouts).await
     }
 
-    fn requests(&self) -> usize {
+    pub(crate) fn requests(&self) -> usize {
         self.requests.load(Ordering::SeqCst)
     }
 
@@ -100,8 +100,9 @@ async fn serve(mut stream: TcpStream, reactions: Vec<Reaction>, asked: Arc<Atomi
             Reaction::BreakOff => return,
             Reaction::Trickle => {
                 _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n").await;
+                let mut pause = tokio::time::interval(Duration::from_millis(1));
                 while stream.write_all(b" ").await.is_ok() {
-                    tokio::task::yield_now().await;
+                    pause.tick().await;
                 }
                 return;
             }
@@ -137,7 +138,7 @@ async fn read_request(stream: &mut TcpStream) -> Option<()> {
 
 /// A clock that stands unless moved.
 #[derive(Debug, Default)]
-struct Moved(AtomicU64);
+pub(crate) struct Moved(AtomicU64);
 
 impl Clock for Moved {
     fn now(&self) -> Timestamp {
@@ -145,12 +146,12 @@ impl Clock for Moved {
     }
 }
 
-const TAKEN: &str = r#"{"Attributes":{"pk":{"S":"k"},"n":{"N":"1"}}}"#;
+pub(crate) const TAKEN: &str = r#"{"Attributes":{"pk":{"S":"k"},"n":{"N":"1"}}}"#;
 
 /// Long enough that only what should time out does, on a busy machine too.
-const PATIENT: Timeouts = {
+pub(crate) const PATIENT: Timeouts = {
     let long = Duration::from_secs(20);
-    Timeouts { connect: long, attempt: long, operation: long, sending: long }
+    Timeouts { connect: long, attempt: long, operation: long, behind: long, sending: long }
 };
 
 async fn add(table: &DynamoTable) -> Result<Item, TableError> {
@@ -182,6 +183,10 @@ async fn throttling_says_what_was_too_much_and_is_not_sent_again() {
         (
             r#"{"__type":"com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException","message":"m","ThrottlingReasons":[{"reason":"TableWriteProvisionedThroughputExceeded","resource":"r"}]}"#,
             ThrottleReason::Table,
+        ),
+        (
+            r#"{"__type":"com.amazonaws.dynamodb.v20120810#ThrottlingException","message":"m","throttlingReasons":[{"reason":"TableWriteAccountLimitExceeded","resource":"r"}]}"#,
+            ThrottleReason::Account,
         ),
         (
             r#"{"__type":"com.amazonaws.dynamodb.v20120810#RequestLimitExceeded","message":"m"}"#,

@@ -53,6 +53,13 @@ class Template(unittest.TestCase):
         mode = self.function()["Environment"]["Variables"]["TOLLGATE_RESPONSE_MODE"]
         self.assertEqual((url["InvokeMode"], mode), ("RESPONSE_STREAM", "stream"))
 
+    def test_the_function_is_told_the_concurrency_that_is_reserved_for_it(self):
+        properties = self.source["Resources"]["Gateway"]["Properties"]
+        reserved = {"Fn::If": ["Reserved", {"Ref": "Concurrency"}, {"Ref": "AWS::NoValue"}]}
+        self.assertEqual(properties["ReservedConcurrentExecutions"], reserved)
+        told = properties["Environment"]["Variables"]["TOLLGATE_RESERVED_CONCURRENCY"]
+        self.assertEqual(told, {"Ref": "Concurrency"})
+
     def test_a_change_of_anything_is_rolled_out_by_a_canary_that_both_alarms_roll_back(self):
         self.assertIs(self.source["Resources"]["Gateway"]["Properties"]["AutoPublishAliasAllProperties"], True)
         (group,) = self.of_type("AWS::CodeDeploy::DeploymentGroup").values()

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -35,6 +35,9 @@ pub struct Settings {
     pub runtime_api: Option<String>,
     /// `AWS_LAMBDA_MAX_CONCURRENCY`, set by the platform where one process is handed many events at once; else 1.
     pub concurrency: NonZeroUsize,
+    /// `TOLLGATE_RESERVED_CONCURRENCY`: how many environments there may be, this one included; `None` where nothing, or 0, is
+    /// said.
+    pub environments: Option<NonZeroU32>,
     /// `TOLLGATE_LISTEN`: serve plain HTTP there instead of Lambda's events.
     pub listen: Option<SocketAddr>,
     /// `TOLLGATE_HEALTH_PATH`: where a container's host or a load balancer asks whether the gateway serves,
@@ -126,6 +129,11 @@ impl Settings {
         let is_path = health.as_deref().is_none_or(|path| path.starts_with('/') && !path.contains(['?', '#', ' ']));
         choice("TOLLGATE_HEALTH_PATH", "a path like /health", is_path, health.as_ref());
 
+        let reserved = get("TOLLGATE_RESERVED_CONCURRENCY");
+        let environments = reserved.as_deref().map_or(Ok(0), str::parse::<u32>).map(NonZeroU32::new);
+        let expected = "a whole number, like the function's reserved concurrency, or 0";
+        choice("TOLLGATE_RESERVED_CONCURRENCY", expected, environments.is_ok(), reserved.as_ref());
+
         // The platform's own, so that an odd one costs concurrency and not the start.
         let concurrency = get("AWS_LAMBDA_MAX_CONCURRENCY").and_then(|most| most.parse::<NonZeroUsize>().ok());
 
@@ -140,6 +148,7 @@ impl Settings {
             log: log.unwrap_or_default(),
             response_mode: response_mode.unwrap_or_default(),
             runtime_api: get("AWS_LAMBDA_RUNTIME_API"),
+            environments: environments.ok().flatten().or(address.map(|_| NonZeroU32::MIN)),
             concurrency: concurrency.map_or(NonZeroUsize::MIN, |most| most.min(MOST_AT_ONCE)),
             listen: address,
             health: health.unwrap_or_else(|| HEALTH_PATH.to_owned()),
@@ -208,6 +217,7 @@ mod tests {
                 response_mode: ResponseMode::Buffered,
                 runtime_api: None,
                 concurrency: NonZeroUsize::MIN,
+                environments: None,
                 listen: None,
                 health: "/.tollgate/health".to_owned(),
             }
@@ -225,6 +235,7 @@ mod tests {
             ("TOLLGATE_LOG", "errors"),
             ("TOLLGATE_RESPONSE_MODE", "stream"),
             ("TOLLGATE_HEALTH_PATH", "/up"),
+            ("TOLLGATE_RESERVED_CONCURRENCY", "100"),
             ("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001"),
             ("AWS_LAMBDA_MAX_CONCURRENCY", "64"),
         ])
@@ -241,6 +252,19 @@ mod tests {
         };
         assert_eq!(settings.door(), Some(DoorSettings::Lambda(lambda)));
         assert!(!settings.one_at_a_time());
+        assert_eq!(settings.environments, NonZeroU32::new(100));
+    }
+
+    #[test]
+    fn nothing_and_0_reserve_no_concurrency_and_a_web_server_is_on_its_own() {
+        for said in ["", "0"] {
+            assert_eq!(read(&[("TOLLGATE_RESERVED_CONCURRENCY", said)]).unwrap().environments, None);
+        }
+        let web = read(&[("TOLLGATE_LISTEN", "127.0.0.1:8080")]).unwrap();
+        assert_eq!(web.environments, NonZeroU32::new(1));
+        for wrong in ["-1", "1.5", "many", " 3", "4294967296"] {
+            assert!(read(&[("TOLLGATE_RESERVED_CONCURRENCY", wrong)]).is_err(), "{wrong}");
+        }
     }
 
     #[test]
@@ -274,6 +298,7 @@ mod tests {
             ("TOLLGATE_RESPONSE_MODE", "streaming"),
             ("TOLLGATE_LISTEN", "8080"),
             ("TOLLGATE_HEALTH_PATH", "health"),
+            ("TOLLGATE_RESERVED_CONCURRENCY", "all"),
         ])
         .unwrap_err();
         assert_eq!(
@@ -281,7 +306,9 @@ mod tests {
             "TOLLGATE_RESPONSE_MODE is \"streaming\", expected one of buffered, stream\n\
              TOLLGATE_LOG is \"loud\", expected one of all, errors, off\n\
              TOLLGATE_LISTEN is \"8080\", expected an address and a port, like 0.0.0.0:8080\n\
-             TOLLGATE_HEALTH_PATH is \"health\", expected a path like /health"
+             TOLLGATE_HEALTH_PATH is \"health\", expected a path like /health\n\
+             TOLLGATE_RESERVED_CONCURRENCY is \"all\", expected a whole number, like the function's reserved \
+             concurrency, or 0"
         );
     }
 }

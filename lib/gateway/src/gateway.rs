@@ -9,6 +9,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::num::NonZeroU32;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -43,11 +44,21 @@ pub struct World {
     pub upstream: Arc<dyn Upstream>,
     /// Wall time.
     pub clock: Arc<dyn Clock>,
+    /// How many environments may count at once, this one included: among so many a limit is divided while the table that
+    /// all count on does not answer. `None` where that is not known.
+    pub environments: Option<NonZeroU32>,
 }
 
 impl World {
     fn around(&self, origin: &Origin) -> Around<'_> {
-        Around { table: &*self.table, clock: &*self.clock, seed: origin.seed, deadline: origin.deadline }
+        let Self { table, upstream: _, clock, environments } = self;
+        Around {
+            table: &**table,
+            clock: &**clock,
+            seed: origin.seed,
+            deadline: origin.deadline,
+            environments: *environments,
+        }
     }
 }
 

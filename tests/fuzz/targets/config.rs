@@ -2,6 +2,7 @@
 //! is wrong, or a gateway serves by it.
 #![no_main]
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -82,7 +83,12 @@ fn check(problems: &Problems) {
 async fn serve(compiled: Compiled) {
     assert!(!compiled.routes.print().is_empty());
     assert!(compiled.routes.routes.iter().all(|route| !compiled.routes.stages(route).is_empty()));
-    let world = World { table: Arc::new(MemoryTable::default()), upstream: Arc::new(Mirror), clock: Arc::new(Noon) };
+    let world = World {
+        table: Arc::new(MemoryTable::default()),
+        upstream: Arc::new(Mirror),
+        clock: Arc::new(Noon),
+        environments: Some(NonZeroU32::MIN),
+    };
     let gateway = Gateway::new(compiled.routes, world);
     for (method, path, query) in [
         (Method::GET, "/", None),

@@ -2,6 +2,7 @@
 //! and its memory and its descriptors do not grow. Upstreams and tables that do what none should: each request is
 //! answered, in its time.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use tollgate::clock::SystemClock;
@@ -116,7 +117,7 @@ fn gateway(config: impl Into<String>, table: Arc<dyn Table>) -> Gateway {
     let compiled = config::compile("gateway.yaml", Host { files: &files, env: &|_| None });
     let routes = compiled.unwrap_or_else(|problems| panic!("{problems}")).routes;
     let upstream = HttpUpstream::new(UpstreamSettings::default(), Arc::new(SystemClock));
-    Gateway::new(routes, World { table, upstream, clock: Arc::new(SystemClock) })
+    Gateway::new(routes, World { table, upstream, clock: Arc::new(SystemClock), environments: Some(NonZeroU32::MIN) })
 }
 
 fn request(method: http::Method, path: &str, body: Body) -> Request {

@@ -76,9 +76,6 @@ pub(crate) struct Wanted {
 /// Seconds left out of the figures: a full bucket is empty by then where the load is twice the limit.
 const WARM_UP: u64 = 2;
 
-/// What one shard is good for, in tokens a second (state.md §4.7).
-const PER_SHARD: u64 = 25_000;
-
 impl Cell {
     pub(crate) fn wanted(&self) -> Wanted {
         if self.weather != Weather::Fair || self.accuracy == Accuracy::Exact {
@@ -138,7 +135,7 @@ impl Cell {
         Scene {
             model: self.model,
             config: self.config(),
-            token: self.bound().token(self.rate.div_ceil(PER_SHARD)),
+            token: self.bound().token(self.model.shards(self.rate)),
             arrivals: arrivals(self.pattern, self.load * self.rate as f64, self.secs(), &mut dice),
             clients: 1,
             skew: self.weather.skew(),

@@ -121,7 +121,7 @@ fn earlier(update: Update, change: &Change, by: i128) -> Update {
         }
         Change::Set(path, to) => update.set(path.clone(), to.clone()),
         Change::Add(name, number) => update.add(name.clone(), *number),
-        Change::Join(name, members) => update.join(name.clone(), members.iter().cloned()),
+        Change::Join(name, members) => update.join(name.clone(), members.clone()),
         Change::Remove(path) => update.remove(path.clone()),
     }
 }

@@ -1,5 +1,6 @@
 //! One run: environments, one table, requests as they come.
 
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +19,23 @@ pub(crate) enum Model {
     Lambda,
     /// So many, each with any number of requests at once, which fall on them at random.
     Many(usize),
+}
+
+impl Model {
+    /// How many environments the host says there may be.
+    pub(crate) fn told(self) -> Option<NonZeroU32> {
+        match self {
+            Self::Lambda => None,
+            Self::Many(environments) => u32::try_from(environments).ok().and_then(NonZeroU32::new),
+        }
+    }
+
+    /// Into how many items a limit of so many a second, and a burst of as many, is divided (state.md §4.7).
+    pub(crate) fn shards(self, rate: u64) -> u64 {
+        let environments = self.told().map_or((rate / 20).min(1_000), |told| told.get().into());
+        let needed = (environments * 1_000 / (400 * 250) + 1).max(rate.div_ceil(25_000));
+        needed.min(rate / 50).clamp(1, 64)
+    }
 }
 
 /// How long an environment of [`Model::Lambda`] lives without a request.
@@ -118,7 +136,9 @@ impl Scene {
     }
 
     fn environment(&self, stage: &Stage, dice: &mut Dice) -> Result<Arc<Environment>, String> {
-        Environment::start(&self.config, &stage.shared, &stage.service, stage.truth, self.off(dice), self.token)
+        let off = self.off(dice);
+        let told = self.model.told();
+        Environment::start(&self.config, &stage.shared, &stage.service, stage.truth, off, self.token, told)
     }
 
     fn off(&self, dice: &mut Dice) -> i64 {

@@ -82,15 +82,16 @@ fn refused(old: Option<HashMap<String, AttributeValue>>) -> TableError {
     }
 }
 
-/// The reason as `ThrottlingReasons` has it: `TableWriteKeyRangeThroughputExceeded` and the like.
+/// The reason as `ThrottlingReasons` has it: `TableWriteKeyRangeThroughputExceeded` and the like. Of several, the one
+/// that the most depends on.
 fn reason(body: &[u8]) -> ThrottleReason {
     let says = |word: &str| body.windows(word.len()).any(|part| part == word.as_bytes());
-    if says("KeyRangeThroughputExceeded") {
-        ThrottleReason::KeyRange
-    } else if says("AccountLimitExceeded") {
+    if says("AccountLimitExceeded\"") {
         ThrottleReason::Account
-    } else if says("MaxOnDemandThroughputExceeded") || says("ProvisionedThroughputExceeded\"") {
+    } else if says("MaxOnDemandThroughputExceeded\"") || says("ProvisionedThroughputExceeded\"") {
         ThrottleReason::Table
+    } else if says("KeyRangeThroughputExceeded\"") {
+        ThrottleReason::KeyRange
     } else {
         ThrottleReason::Unknown
     }
@@ -124,5 +125,60 @@ fn unavailable(maybe_done: bool, error: impl Error + Send + Sync + 'static) -> T
         maybe_done,
         detail: DisplayErrorContext(&error).to_string(),
         source: Some(Box::new(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(kind: &str, reasons: &[&str]) -> String {
+        let reasons: Vec<_> = reasons
+            .iter()
+            .map(|reason| format!(r#"{{"reason":"{reason}","resource":"arn:aws:dynamodb:eu-west-1:1:table/hot"}}"#))
+            .collect();
+        let reasons = reasons.join(",");
+        format!(
+            r#"{{"__type":"com.amazonaws.dynamodb.v20120810#{kind}","message":"m","ThrottlingReasons":[{reasons}]}}"#
+        )
+    }
+
+    #[test]
+    fn every_reason_that_aws_gives_is_one_of_ours() {
+        for kind in ["ThrottlingException", "ProvisionedThroughputExceededException"] {
+            for of in ["TableRead", "TableWrite", "IndexRead", "IndexWrite"] {
+                for (why, ours) in [
+                    ("KeyRangeThroughputExceeded", ThrottleReason::KeyRange),
+                    ("ProvisionedThroughputExceeded", ThrottleReason::Table),
+                    ("MaxOnDemandThroughputExceeded", ThrottleReason::Table),
+                    ("AccountLimitExceeded", ThrottleReason::Account),
+                    ("SomethingNew", ThrottleReason::Unknown),
+                ] {
+                    let told = body(kind, &[&format!("{of}{why}")]);
+                    assert_eq!(reason(told.as_bytes()), ours, "{told}");
+                    assert_eq!(
+                        reason(told.replace("ThrottlingReasons", "throttlingReasons").as_bytes()),
+                        ours,
+                        "{told}"
+                    );
+                }
+            }
+            assert_eq!(reason(body(kind, &[]).as_bytes()), ThrottleReason::Unknown, "{kind}");
+        }
+        assert_eq!(reason(b""), ThrottleReason::Unknown);
+    }
+
+    #[test]
+    fn of_several_reasons_the_one_that_all_keys_suffer_from_counts() {
+        let (key, table) = ("TableWriteKeyRangeThroughputExceeded", "TableWriteMaxOnDemandThroughputExceeded");
+        let account = "TableWriteAccountLimitExceeded";
+        for (reasons, ours) in [
+            (&[key, key][..], ThrottleReason::KeyRange),
+            (&[key, table], ThrottleReason::Table),
+            (&[table, account], ThrottleReason::Account),
+            (&[account, key], ThrottleReason::Account),
+        ] {
+            assert_eq!(reason(body("ThrottlingException", reasons).as_bytes()), ours, "{reasons:?}");
+        }
     }
 }

@@ -1,5 +1,10 @@
-//! Whether the table is worth asking: after five failures in a row it is left alone for a while, so that its callers'
-//! failure policy acts at once instead of after a timeout each (state.md §13.2).
+//! Whether the table is worth asking (state.md §13.2): where it fails too often it is left alone for a while, so that its
+//! callers' failure policy acts at once instead of after a timeout each.
+//!
+//! Too often is five times in a row, or more than half of at least ten answers within two seconds; ten, since two or
+//! three odd answers of a client that asks little are no rate. A hot key's throttling says nothing of the others and is
+//! no answer at all here. The first rest is 500 ms, and each that follows before two good seconds have passed twice as
+//! long as the one before, 5 s at most. What comes first after a rest decides: a failure begins the next.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,6 +13,10 @@ use tollgate::clock::{Clock, Timestamp};
 use tollgate::table::{TableError, ThrottleReason};
 
 const IN_A_ROW: u32 = 5;
+const WINDOW: Duration = Duration::from_secs(2);
+/// In milliseconds.
+const HALF: u64 = 1_000;
+const FEWEST: u32 = 10;
 const FIRST_REST: Duration = Duration::from_millis(500);
 const LONGEST_REST: Duration = Duration::from_secs(5);
 
@@ -19,14 +28,51 @@ pub(super) struct Health {
 
 #[derive(Debug)]
 struct State {
-    failures: u32,
+    in_a_row: u32,
+    /// The last two seconds, as two halves: the current and the one before.
+    halves: [Half; 2],
+    /// How long the next rest is.
     rest: Duration,
+    /// The end of the last one.
     until: Timestamp,
+}
+
+/// A half of the window.
+#[derive(Debug, Clone, Copy, Default)]
+struct Half {
+    number: u64,
+    answers: u32,
+    failures: u32,
+}
+
+impl State {
+    /// Whether it rests. A rest that ends later than any can was begun before the clock was set back, and is over.
+    fn rests(&self, now: Timestamp) -> bool {
+        now < self.until && self.until.since(now) <= LONGEST_REST
+    }
+
+    fn count(&mut self, now: Timestamp, failed: bool) {
+        let number = now.millis() / HALF;
+        if self.halves[0].number != number {
+            self.halves = [Half { number, ..Half::default() }, self.halves[0]];
+        }
+        self.halves[0].answers = self.halves[0].answers.saturating_add(1);
+        self.halves[0].failures = self.halves[0].failures.saturating_add(failed.into());
+    }
+
+    fn fails_too_often(&self) -> bool {
+        let [current, before] = self.halves;
+        let before = if before.number + 1 == current.number { before } else { Half::default() };
+        let (answers, failures) =
+            (current.answers.saturating_add(before.answers), current.failures.saturating_add(before.failures));
+        answers >= FEWEST && failures > answers / 2
+    }
 }
 
 impl Health {
     pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, state: Mutex::new(State { failures: 0, rest: FIRST_REST, until: Timestamp::default() }) }
+        let state = State { in_a_row: 0, halves: [Half::default(); 2], rest: FIRST_REST, until: Timestamp::default() };
+        Self { clock, state: Mutex::new(state) }
     }
 
     /// Whether to ask.
@@ -34,9 +80,8 @@ impl Health {
     /// # Errors
     /// [`TableError::Unavailable`] while it rests.
     pub(super) fn ask(&self) -> Result<(), TableError> {
-        let state = self.lock();
-        if state.failures >= IN_A_ROW && self.clock.now() < state.until {
-            let detail = format!("left alone after {} failures in a row", state.failures);
+        if self.lock().rests(self.clock.now()) {
+            let detail = "left alone after it failed too often".to_owned();
             return Err(TableError::Unavailable { maybe_done: false, detail, source: None });
         }
         Ok(())
@@ -51,15 +96,25 @@ impl Health {
         };
         let now = self.clock.now();
         let mut state = self.lock();
-        if !failed {
-            *state = State { failures: 0, rest: FIRST_REST, until: Timestamp::default() };
+        // Those that were under way when the rest began tell nothing new.
+        if state.rests(now) {
             return;
         }
-        state.failures = state.failures.saturating_add(1);
-        // Those that were under way when the rest began tell nothing new.
-        if state.failures >= IN_A_ROW && now >= state.until {
+        state.count(now, failed);
+        if !failed {
+            state.in_a_row = 0;
+            if now.since(state.until) >= WINDOW {
+                state.rest = FIRST_REST;
+            }
+        } else {
+            state.in_a_row = state.in_a_row.saturating_add(1);
+        }
+        if state.in_a_row >= IN_A_ROW || state.fails_too_often() {
             state.until = now.plus(state.rest);
             state.rest = LONGEST_REST.min(state.rest * 2);
+            // So that the first failure after the rest begins the next.
+            state.in_a_row = IN_A_ROW;
+            state.halves = [Half::default(); 2];
         }
     }
 
@@ -69,55 +124,4 @@ impl Health {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicU64, Ordering};
-
-    use super::*;
-
-    #[derive(Debug, Default)]
-    struct Millis(AtomicU64);
-
-    impl Clock for Millis {
-        fn now(&self) -> Timestamp {
-            Timestamp::from_millis(self.0.load(Ordering::Relaxed))
-        }
-    }
-
-    fn failed() -> Result<(), TableError> {
-        Err(TableError::Unavailable { maybe_done: true, detail: String::new(), source: None })
-    }
-
-    #[test]
-    fn after_five_failures_in_a_row_it_rests_longer_and_longer() {
-        let clock = Arc::new(Millis(AtomicU64::new(1_000_000)));
-        let health = Health::new(clock.clone());
-        for _ in 0..4 {
-            health.saw(&failed());
-        }
-        assert!(health.ask().is_ok());
-        health.saw(&failed());
-        for rest in [500, 1000, 2000, 4000, 5000, 5000] {
-            health.saw(&failed()); // one that was under way
-            clock.0.fetch_add(rest - 1, Ordering::Relaxed);
-            assert!(health.ask().is_err(), "{rest}");
-            clock.0.fetch_add(1, Ordering::Relaxed);
-            assert!(health.ask().is_ok(), "{rest}");
-            health.saw(&failed());
-        }
-    }
-
-    #[test]
-    fn any_answer_ends_the_row() {
-        let health = Health::new(Arc::new(Millis(AtomicU64::new(1_000_000))));
-        for _ in 0..20 {
-            for _ in 0..4 {
-                health.saw(&failed());
-            }
-            health.saw::<()>(&Err(TableError::Refused { old: None }));
-        }
-        for _ in 0..20 {
-            health.saw::<()>(&Err(TableError::Throttled { reason: ThrottleReason::KeyRange }));
-        }
-        assert!(health.ask().is_ok(), "a hot key says nothing of the others");
-    }
-}
+mod tests;

@@ -1,7 +1,7 @@
 //! The shared table on DynamoDB.
 //!
 //! [`DynamoTable`] renders the core's updates and conditions to expressions and answers into its errors; it decides
-//! nothing. The SDK's own retries are off: whether a write may be sent twice is the write's to say ([`Resend`]).
+//! nothing. The SDK's own retries are off: whether a write may be sent twice is the write's to say (its [`Terms`]).
 
 mod answer;
 mod create;
@@ -26,13 +26,14 @@ use aws_sdk_dynamodb::types::{
 use tollgate::clock::{Clock, SystemClock};
 use tollgate::forward::BoxFuture;
 use tollgate::table::{
-    Item, KEY, Reading, Resend, Table, TableError, Terms, ThrottleReason, Update, Which, check_item, check_key,
+    Item, KEY, Reading, Table, TableError, Terms, ThrottleReason, Update, Which, check_item, check_key,
 };
 
 use dated::Dated;
 use health::Health;
 use pool::Pool;
 use render::{Names, attributes, item, key};
+use send::Sending;
 
 pub use create::CreateError;
 
@@ -64,17 +65,20 @@ pub struct DynamoSettings {
     pub clock: Arc<dyn Clock>,
 }
 
-/// How long to wait for the table. The default is for a request's way; what runs after the answer may take longer.
+/// How long to wait for the table: on a request's way, and for what is written behind the response (state.md §13.2).
+/// Both use one client, whose own retries are off, so neither takes anything of the other's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
     /// For connecting, TLS included.
     pub connect: Duration,
     /// For the first sending of what may be sent again.
     pub attempt: Duration,
-    /// For a whole call, as its caller sees it.
+    /// For a whole call on a request's way, as its caller sees it.
     pub operation: Duration,
-    /// A sending lives on for this long, counted from its start, when its caller gave up: so a slow handshake ends in a
-    /// connection for the next call instead of being begun anew by each.
+    /// For a whole call behind the response, which is one sending.
+    pub behind: Duration,
+    /// A sending on a request's way lives on for this long, counted from its start, when its caller gave up: so a slow
+    /// handshake ends in a connection for the next call instead of being begun anew by each.
     pub sending: Duration,
 }
 
@@ -84,6 +88,7 @@ impl Default for Timeouts {
             connect: Duration::from_millis(250),
             attempt: Duration::from_millis(60),
             operation: Duration::from_millis(130),
+            behind: Duration::from_millis(250),
             sending: Duration::from_millis(500),
         }
     }
@@ -187,14 +192,20 @@ impl DynamoTable {
         }
     }
 
-    async fn get_one(&self, which: Which, key: &str, reading: Reading) -> Result<Option<Item>, TableError> {
+    async fn get_one(
+        &self,
+        which: Which,
+        key: &str,
+        reading: Reading,
+        sending: Sending,
+    ) -> Result<Option<Item>, TableError> {
         let read = self
             .client
             .get_item()
             .table_name(self.name(which))
             .key(KEY, AttributeValue::S(key.to_owned()))
             .consistent_read(reading == Reading::Strong);
-        let answer = self.send(Resend::Once, || read.clone().send()).await?;
+        let answer = self.send(sending, || read.clone().send()).await?;
         answer.item.map(item).transpose()
     }
 
@@ -204,6 +215,7 @@ impl DynamoTable {
         which: Which,
         keys: &[&str],
         reading: Reading,
+        sending: Sending,
         found: &mut HashMap<String, Item>,
     ) -> Result<(), TableError> {
         let asked = |keys: Vec<HashMap<String, AttributeValue>>| {
@@ -214,7 +226,7 @@ impl DynamoTable {
         for _ in 0..2 {
             let asked = asked(wanted).map_err(|error| TableError::invalid(error.to_string()))?;
             let read = self.client.batch_get_item().request_items(self.name(which), asked);
-            let answer = self.send(Resend::Once, || read.clone().send()).await?;
+            let answer = self.send(sending, || read.clone().send()).await?;
             for attributes in answer.responses.into_iter().flatten().flat_map(|(_, items)| items) {
                 if let Some(AttributeValue::S(name)) = attributes.get(KEY) {
                     found.insert(name.clone(), item(attributes)?);
@@ -262,15 +274,16 @@ impl Table for DynamoTable {
     ) -> BoxFuture<'a, Result<Vec<Option<Item>>, TableError>> {
         Box::pin(async move {
             keys.iter().try_for_each(|key| check_key(key))?;
+            let sending = Sending::read();
             if let [key] = keys {
-                return Ok(vec![self.get_one(which, key, reading).await?]);
+                return Ok(vec![self.get_one(which, key, reading, sending).await?]);
             }
             let mut distinct = keys.to_vec();
             distinct.sort_unstable();
             distinct.dedup();
             let mut found = HashMap::with_capacity(distinct.len());
             for batch in distinct.chunks(BATCH) {
-                self.get_batch(which, batch, reading, &mut found).await?;
+                self.get_batch(which, batch, reading, sending, &mut found).await?;
             }
             Ok(keys.iter().map(|key| found.get(*key).cloned()).collect())
         })
@@ -298,7 +311,7 @@ impl Table for DynamoTable {
                 .set_expression_attribute_names(names)
                 .set_expression_attribute_values(values)
                 .return_values_on_condition_check_failure(OnFailure::AllOld);
-            self.send(terms.resend, || put.clone().send()).await.map(drop)
+            self.send(Sending::of(terms), || put.clone().send()).await.map(drop)
         })
     }
 
@@ -326,7 +339,7 @@ impl Table for DynamoTable {
                 .set_expression_attribute_values(values)
                 .return_values(ReturnValue::AllNew)
                 .return_values_on_condition_check_failure(OnFailure::AllOld);
-            let answer = self.send(terms.resend, || update.clone().send()).await?;
+            let answer = self.send(Sending::of(terms), || update.clone().send()).await?;
             item(answer.attributes.unwrap_or_default())
         })
     }
@@ -346,7 +359,7 @@ impl Table for DynamoTable {
                 .set_expression_attribute_names(names)
                 .set_expression_attribute_values(values)
                 .return_values_on_condition_check_failure(OnFailure::AllOld);
-            self.send(terms.resend, || delete.clone().send()).await.map(drop)
+            self.send(Sending::of(terms), || delete.clone().send()).await.map(drop)
         })
     }
 }

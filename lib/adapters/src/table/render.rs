@@ -6,7 +6,9 @@ use std::fmt::Write;
 
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
-use tollgate::table::{Assigned, Change, Condition, Item, KEY, Operand, Path, Subject, TableError, Update, Value};
+use tollgate::table::{
+    Assigned, Change, Condition, Item, KEY, Members, Operand, Path, Subject, TableError, Update, Value,
+};
 
 /// An item's key, as an attribute map.
 pub(super) fn key(name: &str) -> HashMap<String, AttributeValue> {
@@ -36,7 +38,8 @@ fn attribute(value: &Value) -> AttributeValue {
         Value::Binary(bytes) => AttributeValue::B(Blob::new(bytes.as_ref())),
         Value::Bool(truth) => AttributeValue::Bool(*truth),
         Value::List(values) => AttributeValue::L(values.iter().map(attribute).collect()),
-        Value::Set(members) => AttributeValue::Ss(members.iter().cloned().collect()),
+        Value::Set(Members::Texts(texts)) => AttributeValue::Ss(texts.iter().cloned().collect()),
+        Value::Set(Members::Numbers(numbers)) => AttributeValue::Ns(numbers.iter().map(i128::to_string).collect()),
     }
 }
 
@@ -44,17 +47,22 @@ fn attribute(value: &Value) -> AttributeValue {
 fn value(attribute: AttributeValue) -> Result<Value, TableError> {
     Ok(match attribute {
         AttributeValue::S(text) => Value::Text(text),
-        AttributeValue::N(number) => {
-            Value::Number(number.parse().map_err(|_| TableError::invalid("a number is not whole or too large"))?)
-        }
+        AttributeValue::N(text) => Value::Number(number(&text)?),
         AttributeValue::B(bytes) => Value::Binary(bytes.into_inner().into()),
         AttributeValue::Bool(truth) => Value::Bool(truth),
         AttributeValue::L(attributes) => {
             Value::List(attributes.into_iter().map(value).collect::<Result<_, TableError>>()?)
         }
-        AttributeValue::Ss(members) => Value::Set(members.into_iter().collect()),
+        AttributeValue::Ss(texts) => Value::Set(Members::Texts(texts.into_iter().collect())),
+        AttributeValue::Ns(texts) => {
+            Value::Set(Members::Numbers(texts.iter().map(|text| number(text)).collect::<Result<_, _>>()?))
+        }
         _ => return Err(TableError::invalid("an attribute is of a type that is not ours")),
     })
+}
+
+fn number(text: &str) -> Result<i128, TableError> {
+    text.parse().map_err(|_| TableError::invalid("a number is not whole or too large"))
 }
 
 /// The placeholders of one request's expressions, and what they stand for.
@@ -197,7 +205,7 @@ impl Names {
 
     fn path(&mut self, out: &mut String, path: &Path) {
         self.name(out, &path.name);
-        if let Some(index) = path.index {
+        for index in &path.places {
             // Writing to a string cannot fail.
             _ = write!(out, "[{index}]");
         }
@@ -252,8 +260,10 @@ mod tests {
         let list = Operand::ListAppend(Box::new(Operand::at_or("l", vec![])), Box::new(Operand::At("m".into())));
         let update = Update::new()
             .set("l", list)
-            .set(Path::element("e", 3), Assigned::Difference(5.into(), Operand::At("n".into())));
-        assert_eq!(names.update(&update).unwrap().unwrap(), "SET #0=list_append(if_not_exists(#0,:0),#1),#2[3]=:1-#3");
+            .set(Path::element("e", 3), Assigned::Difference(5.into(), Operand::At("n".into())))
+            .set("f", Operand::At(Path::element("e", 0).at(1)));
+        let rendered = "SET #0=list_append(if_not_exists(#0,:0),#1),#2[3]=:1-#3,#4=#2[0][1]";
+        assert_eq!(names.update(&update).unwrap().unwrap(), rendered);
         let size = Condition::equal(Subject::Size("l".into()), 3);
         let condition = size.and(Condition::between(Path::element("l", 0), 1, 2));
         assert_eq!(names.condition(&condition).unwrap(), "(size(#0)=:2 AND #0[0] BETWEEN :3 AND :4)");
@@ -272,7 +282,8 @@ mod tests {
             AttributeValue::N("1.5".to_owned()),
             AttributeValue::Null(true),
             AttributeValue::M(HashMap::new()),
-            AttributeValue::Ns(vec!["1".to_owned()]),
+            AttributeValue::Ns(vec!["1.5".to_owned()]),
+            AttributeValue::Bs(vec![Blob::new([1])]),
         ] {
             let read = item(HashMap::from([("a".to_owned(), odd.clone())]));
             assert!(matches!(read, Err(TableError::Invalid { .. })), "{odd:?}");

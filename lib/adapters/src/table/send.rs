@@ -1,4 +1,4 @@
-//! How a request to the table is sent: within a time, once or twice.
+//! How a request to the table is sent: within a time, once or twice; behind the response once.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::error::SdkError;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
-use tollgate::table::{Resend, TableError};
+use tollgate::table::{Pace, Resend, TableError, Terms};
 
 use super::DynamoTable;
 use super::answer::{Conditional, error};
@@ -15,28 +15,60 @@ use super::answer::{Conditional, error};
 /// before anyone looked at the answer that lies there; this is the look.
 const LAST_LOOK: Duration = Duration::from_millis(2);
 
+/// A call: how often it is sent, who waits for it, and since when.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sending {
+    resend: Resend,
+    pace: Pace,
+    called: Instant,
+}
+
+impl Sending {
+    /// A write.
+    pub(super) fn of(terms: &Terms) -> Self {
+        Self { resend: terms.resend, pace: terms.pace, called: Instant::now() }
+    }
+
+    /// A read, of one or several parts that have the time of one call together. What the first sending became does not
+    /// matter to the second.
+    pub(super) fn read() -> Self {
+        Self { resend: Resend::Once, pace: Pace::Request, called: Instant::now() }
+    }
+}
+
 impl DynamoTable {
-    /// Sends what `request` makes and waits for its answer as long as [`super::Timeouts::operation`] says.
+    /// Sends what `request` makes and waits for its answer, as long as [`super::Timeouts`] says for its pace.
     ///
-    /// What may be sent again is sent again when `attempt` passed or the first sending failed, and the first answer
+    /// On a request's way, what may be sent again is sent again when `attempt` passed or the first sending failed, and the first answer
     /// counts. A sending whose caller gave up goes on for a little: what it may have written is written, and the
-    /// connection that it was making serves the next.
-    pub(super) async fn send<O, E, F>(&self, resend: Resend, request: impl Fn() -> F + Send) -> Result<O, TableError>
+    /// connection that it was making serves the next. Behind the response it is broken off: the environment may be frozen
+    /// next, and nothing may be sent when it wakes.
+    pub(super) async fn send<O, E, F>(&self, sending: Sending, request: impl Fn() -> F + Send) -> Result<O, TableError>
     where
         F: Future<Output = Result<O, SdkError<E>>> + Send + 'static,
         O: Send + 'static,
         E: Conditional,
     {
         self.health.ask()?;
-        let started = Instant::now();
-        let first = tokio::spawn(request());
-        let end = started + self.timeouts.operation;
-        let answer = match resend {
-            Resend::Never => within(end, judged(first)).await,
-            Resend::Once => within(end, twice(first, started + self.timeouts.attempt, request)).await,
+        let patience = match sending.pace {
+            Pace::Request => self.timeouts.operation,
+            Pace::Behind => self.timeouts.behind,
+        };
+        let (started, end) = (Instant::now(), sending.called + patience);
+        if started >= end {
+            let detail = format!("not all of it within {patience:?}");
+            return Err(TableError::Unavailable { maybe_done: false, detail, source: None });
+        }
+        let answer = match (sending.pace, sending.resend) {
+            (Pace::Behind, _) => within(end, async { request().await.map_err(error) }).await,
+            (Pace::Request, Resend::Never) => within(end, judged(tokio::spawn(request()))).await,
+            (Pace::Request, Resend::Once) => {
+                let first = tokio::spawn(request());
+                within(end, twice(first, started + self.timeouts.attempt, request)).await
+            }
         };
         let answer = answer.unwrap_or_else(|| {
-            let detail = format!("no answer within {:?}", self.timeouts.operation);
+            let detail = format!("no answer within {patience:?}");
             Err(TableError::Unavailable { maybe_done: true, detail, source: None })
         });
         self.health.saw(&answer);

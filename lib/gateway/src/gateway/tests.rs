@@ -76,6 +76,7 @@ fn gateway_with(config: &str, upstream: Scripted) -> (Gateway, Arc<Scripted>) {
         table: Arc::new(MemoryTable::default()),
         upstream: Arc::clone(&upstream) as _,
         clock: Arc::new(StoppedClock),
+        environments: Some(NonZeroU32::MIN),
     };
     (Gateway::new(routes, world), upstream)
 }

@@ -1,5 +1,5 @@
 //! What this environment knows and holds of a limit's keys: what each item was when it was last seen, and its
-//! [`Share`]. Bounded: what finds no room is forgotten, which costs a write and wastes what was leased.
+//! [`Holding`]. Bounded: what finds no room is forgotten, which costs a write and wastes what was leased.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -7,25 +7,25 @@ use std::time::Duration;
 use super::algorithm::Seen;
 use super::key::Key;
 use super::known::Bounded;
-use super::lease::Share;
+use super::lease::Holding;
 use crate::clock::{Clock, Timestamp};
 
 /// What is known and held of one key.
 #[derive(Debug, Default)]
 pub(super) struct Standing {
     pub(super) seen: Seen,
-    share: Option<Box<Share>>,
+    holding: Option<Box<Holding>>,
 }
 
 impl Standing {
-    /// Its share, made where there is none.
-    pub(super) fn share(&mut self, seed: u64) -> &mut Share {
-        self.share.get_or_insert_with(|| Box::new(Share::new(seed)))
+    /// Its holding, made where there is none.
+    pub(super) fn holding(&mut self, seed: u64) -> &mut Holding {
+        self.holding.get_or_insert_with(|| Box::new(Holding::new(seed)))
     }
 
-    /// Its share, where there is one.
-    pub(super) fn held(&mut self) -> Option<&mut Share> {
-        self.share.as_deref_mut()
+    /// Its holding, where there is one.
+    pub(super) fn held(&mut self) -> Option<&mut Holding> {
+        self.holding.as_deref_mut()
     }
 }
 
@@ -78,7 +78,7 @@ impl Book {
         };
         let (told, matters) = with(standing, era);
         if let Some(matters) = matters {
-            *until = matters.max(standing.share.as_ref().map(|share| share.ends()).unwrap_or_default());
+            *until = matters.max(standing.holding.as_ref().map(|holding| holding.ends()).unwrap_or_default());
         }
         told
     }

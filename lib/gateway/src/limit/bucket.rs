@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::algorithm::{Ask, FEWEST_LEASED, Meter, Seen, Taking, expiry, length, longest_lease, moment, nanos};
 use super::rate::Rate;
+use super::share::Share;
 use crate::clock::Timestamp;
 use crate::table::{Assigned, Condition, Item, Operand, Terms, Update};
 
@@ -46,6 +47,12 @@ impl Bucket {
         let step = whole.step * i128::from(shards);
         let lease = whole.lease * shards;
         Self { step, depth: i128::from(whole.burst) * step, lease: lease.min(longest_lease(rate)), ..whole }
+    }
+
+    /// What one environment counts by alone.
+    pub(super) fn local(share: &Share) -> Self {
+        let (step, burst) = (share.step(), share.burst);
+        Self { step, depth: i128::from(burst) * step, queue: 0, burst, lease: Duration::ZERO }
     }
 
     /// The moment as which what is asked counts (state.md §4.2): its last, by any clock.
@@ -148,7 +155,7 @@ impl Meter for Bucket {
     fn slack(&self, writes: f32) -> Option<Duration> {
         let after = |writes_passed: f32| Duration::from_secs_f32(writes_passed / writes.max(0.001)).max(LEAST_SLACK);
         let most = Duration::from_nanos(u64::try_from(self.depth / 8).unwrap_or(u64::MAX)).min(MOST_SLACK);
-        (after(3.0) <= most).then(|| after(12.0).min(most))
+        (after(3.0) <= most).then(|| after(24.0).min(most))
     }
 
     fn most(&self) -> u64 {

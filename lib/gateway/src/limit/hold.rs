@@ -2,7 +2,6 @@
 //! then the table is asked for what is missing; limits that share an item are asked in one write. Tokens are spent
 //! together, at the end, by the clock's word of then: what ended while others were asked is asked for again.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
@@ -26,10 +25,6 @@ use crate::table::{Condition, Item, Table, TableError, Terms, ThrottleReason, Up
 /// before anyone looked at the answer that lies there; this is the look.
 pub(super) const LAST_LOOK: Duration = Duration::from_millis(5);
 
-#[allow(missing_docs)]
-pub static DBG: [std::sync::atomic::AtomicU64; 12] = [const { std::sync::atomic::AtomicU64::new(0) }; 12];
-fn dbg(n: usize) { DBG[n].fetch_add(1, std::sync::atomic::Ordering::Relaxed); }
-
 /// How often one item is asked for one request. Each refusal says what the item is, so that the next attempt fails only
 /// if others wrote meanwhile.
 const TRIES: usize = 8;
@@ -49,7 +44,7 @@ pub(super) struct World<'a> {
 
 impl<'a> World<'a> {
     pub(super) fn of(around: Around<'a>, patience: Duration) -> Self {
-        let Around { table, clock, seed, deadline } = around;
+        let Around { table, clock, seed, deadline, environments: _ } = around;
         Self { table, clock, seed, bound: Instant::now() + patience, deadline }
     }
 
@@ -140,7 +135,7 @@ impl<'a> Asked<'a> {
             Answer::Admitted { seen, ask, given: Given::ByTable { .. } | Given::Locally }
                 if self.mode == Mode::Enforce =>
             {
-                Some(self.limit.meter.departs(&ask, &seen))
+                Some(self.limit.meter().departs(&ask, &seen))
             }
             Answer::Admitted { .. } | Answer::Over { .. } | Answer::Unanswered => None,
         }
@@ -166,27 +161,27 @@ impl<'a> Asked<'a> {
     fn look_at(&mut self, world: &World<'_>, moment: Moment) {
         let limit = self.limit;
         let ask = self.ask;
-        let (leased, shards) = (limit.leases(), limit.items.shards);
+        let (leased, shards) = (limit.leases(), limit.items().shards);
         self.item = self.home;
         let (answer, awaits) = limit.book.with(&self.home, moment, |standing, era| {
             self.seen = standing.seen;
             let seen = standing.seen;
             let over = |until| (Some(Answer::Over { until, seen, ask }), None);
             if let Some(lease) = leased {
-                let share = standing.share(world.seed);
-                if let Some(spent) = share.spend(self.cost, ask.at, era) {
+                let holding = standing.holding(world.seed);
+                if let Some(spent) = holding.spend(self.cost, ask.at, era) {
                     if !self.counted {
-                        share.demand(self.cost, lease, ask.at);
+                        holding.demand(self.cost, lease, ask.at);
                     }
-                    let given = Given::ByLease { spent, low: share.is_low(spent.left, ask.at) };
+                    let given = Given::ByLease { spent, low: holding.is_low(spent.left, ask.at) };
                     return ((Some(Answer::Admitted { seen, ask, given }), None), None);
                 }
             }
-            let until = limit.meter.over(&ask, &seen);
-            let Some(share) = standing.held() else { return (until.map_or((None, None), over), None) };
-            if let Some(until) = until.or_else(|| share.rests(ask.at)) {
-                share.refuse(ask.at);
-                if shards == 1 || self.ahead || !share.may_stray(until, ask.at) {
+            let until = limit.meter().over(&ask, &seen);
+            let Some(holding) = standing.held() else { return (until.map_or((None, None), over), None) };
+            if let Some(until) = until.or_else(|| holding.rests(ask.at)) {
+                holding.refuse(ask.at);
+                if shards == 1 || self.ahead || !holding.may_stray(until, ask.at) {
                     return (over(until), None);
                 }
                 // The environment's own shard is empty; another may not be (state.md §4.7).
@@ -195,10 +190,10 @@ impl<'a> Asked<'a> {
                 return ((None, None), None);
             }
             if let Some(lease) = leased.filter(|_| !self.counted) {
-                share.demand(self.cost, lease, ask.at);
+                holding.demand(self.cost, lease, ask.at);
             }
             let awaits =
-                share.flight.as_ref().filter(|_| !self.ahead).map(|flight| Arc::clone(flight).notified_owned());
+                holding.flight.as_ref().filter(|_| !self.ahead).map(|flight| Arc::clone(flight).notified_owned());
             ((None, awaits), None)
         });
         self.counted = true;
@@ -217,12 +212,12 @@ impl<'a> Asked<'a> {
         (self.ask, self.seen) = limit.book.with(&self.home, moment, |standing, _| {
             let seen = if astray { Seen::Nothing } else { standing.seen };
             let want = |ask| ((ask, seen), None);
-            let Some(share) = standing.held() else { return want(exactly) };
-            let ask = share.want(exactly, &*limit.meter, &seen, limit.quantum);
+            let Some(holding) = standing.held() else { return want(exactly) };
+            let ask = holding.want(exactly, limit.meter(), &seen, limit.quantum());
             if ask.lease.is_zero() || limit.accuracy != Accuracy::Leased {
                 return want(Ask { cost: exactly.cost, lease: Duration::ZERO, ..ask });
             }
-            share.flight.get_or_insert_with(|| Arc::new(Notify::new()));
+            holding.flight.get_or_insert_with(|| Arc::new(Notify::new()));
             want(ask)
         });
     }
@@ -230,7 +225,7 @@ impl<'a> Asked<'a> {
     /// Whether the item as it was seen has nothing for the request.
     fn is_over(&mut self, moment: Moment, told: bool) -> bool {
         let ask = self.exactly();
-        let Some(until) = self.limit.meter.over(&ask, &self.seen) else { return false };
+        let Some(until) = self.limit.meter().over(&ask, &self.seen) else { return false };
         let until = if told { self.denied(until, moment) } else { until };
         self.answer = Some(Answer::Over { until, seen: self.seen, ask });
         true
@@ -240,11 +235,11 @@ impl<'a> Asked<'a> {
     /// waits for more.
     fn is_too_little(&mut self, moment: Moment) -> bool {
         let limit = self.limit;
-        let least = limit.quantum.min(self.ask.cost);
-        if least <= self.cost || self.ask.lease.is_zero() || !limit.meter.is_scarce(&self.ask, &self.seen) {
+        let least = limit.quantum().min(self.ask.cost);
+        if least <= self.cost || self.ask.lease.is_zero() || !limit.meter().is_scarce(&self.ask, &self.seen) {
             return false;
         }
-        let Some(until) = limit.meter.over(&Ask { cost: least, ..self.exactly() }, &self.seen) else { return false };
+        let Some(until) = limit.meter().over(&Ask { cost: least, ..self.exactly() }, &self.seen) else { return false };
         let until = self.denied(until, moment);
         self.answer = Some(Answer::Over { until, seen: self.seen, ask: self.exactly() });
         true
@@ -256,7 +251,7 @@ impl<'a> Asked<'a> {
         }
         self.limit
             .book
-            .with(&self.home, moment, |standing, _| (standing.share(self.seed).denied(until, moment.at), None))
+            .with(&self.home, moment, |standing, _| (standing.holding(self.seed).denied(until, moment.at), None))
     }
 
     /// Learns from the item as another left it; whether that makes sense.
@@ -271,7 +266,7 @@ impl<'a> Asked<'a> {
             if self.is_too_little(moment) {
                 return false;
             }
-            let room = self.limit.meter.room(&self.ask, &seen);
+            let room = self.limit.meter().room(&self.ask, &seen);
             if room < self.ask.cost {
                 self.ask.cost = self.cost.max(room / 2);
             }
@@ -288,11 +283,11 @@ impl<'a> Asked<'a> {
         if self.is_astray() {
             return;
         }
-        let until = limit.meter.full_at(&self.ask, &seen);
+        let until = limit.meter().full_at(&self.ask, &seen);
         limit.book.with(&self.home, moment, |standing, _| {
             standing.seen = seen;
             if limit.paces() {
-                standing.share(self.seed).sees(limit.meter.grants(&seen), own, moment.at);
+                standing.holding(self.seed).sees(limit.meter().grants(&seen), own, moment.at);
             }
             ((), Some(until))
         });
@@ -304,12 +299,11 @@ impl<'a> Asked<'a> {
         let Some(seen) = limit.read(&self.ask, item) else { return self.away() };
         self.remember(seen, 1, moment);
         let (ask, exactly) = (self.ask, self.exactly());
-        let scarce = limit.meter.is_scarce(&ask, &seen);
-        if !ask.lease.is_zero() { DBG[8].fetch_add(ask.cost, std::sync::atomic::Ordering::Relaxed); dbg(9); } else {dbg(10)}
+        let scarce = limit.meter().is_scarce(&ask, &seen);
         let given = limit.book.with(&self.home, moment, |standing, era| {
-            let until = Some(limit.meter.full_at(&ask, &seen));
-            let Some(share) = standing.held() else { return (Given::ByTable { sure: self.sure }, until) };
-            let spent = share.granted(&ask, self.cost, scarce, era);
+            let until = Some(limit.meter().full_at(&ask, &seen));
+            let Some(holding) = standing.held() else { return (Given::ByTable { sure: self.sure }, until) };
+            let spent = holding.granted(&ask, self.cost, scarce, era);
             let given = if ask.lease.is_zero() {
                 Given::ByTable { sure: self.sure }
             } else {
@@ -337,7 +331,7 @@ impl<'a> Asked<'a> {
         let until = self
             .limit
             .book
-            .with(&self.home, moment, |standing, _| (standing.share(self.seed).throttled(moment.at), None));
+            .with(&self.home, moment, |standing, _| (standing.holding(self.seed).throttled(moment.at), None));
         match self.limit.on_store_failure {
             OnStoreFailure::Local => self.answer = Some(Answer::Over { until, seen: self.seen, ask: self.exactly() }),
             OnStoreFailure::Open | OnStoreFailure::Closed => self.away(),
@@ -348,7 +342,7 @@ impl<'a> Asked<'a> {
     fn is_spendable(&self, now: Timestamp) -> bool {
         match self.answer {
             Some(Answer::Admitted { ask, given: Given::ByTable { sure }, .. }) => {
-                self.limit.meter.spendable(&ask, now, sure)
+                self.limit.meter().spendable(&ask, now, sure)
             }
             Some(Answer::Admitted { given: Given::ByLease { spent, .. }, .. }) => spent.until > now,
             Some(
@@ -457,13 +451,14 @@ async fn ask(asked: &mut [Asked<'_>], item: Key, world: &World<'_>) {
         if members.iter().any(|one| one.ahead && one.ask.lease.is_zero()) {
             return;
         }
-        let taking = together(&members);
-        { let one = &members[0]; dbg(if one.ahead {0} else if one.ask.lease.is_zero() {1} else {2}); if attempt>0 {dbg(3)} if one.ask.guess && one.ask.slack.is_some() {dbg(4)} }
+        let mut taking = together(&members);
+        if members.iter().any(|one| one.ahead) {
+            taking.1 = taking.1.behind();
+        }
         let answer = within(world.bound, world.table.update(Which::Hot, &key, &taking.0, &taking.1)).await;
         let moment = Moment::of(world.clock);
         match answer {
             Some(Ok(item)) => return members.iter_mut().for_each(|one| one.granted(&item, moment)),
-            Some(Err(TableError::Refused { old })) if {dbg(5); if members[0].ask.guess {dbg(if members[0].ask.slack.is_some() {6} else {7})}; false} => { drop(old); }
             Some(Err(TableError::Refused { old })) => members.retain_mut(|one| one.learn(old.as_ref(), moment)),
             Some(Err(TableError::Throttled { reason: ThrottleReason::KeyRange })) => {
                 return members.iter_mut().for_each(|one| one.crowded(moment));
@@ -493,7 +488,7 @@ impl Drop for Landing<'_, '_> {
         for (limit, item) in self.0.iter().filter(|(limit, _)| limit.may_lease()) {
             let flight = limit
                 .book
-                .with(item, moment, |standing, _| (standing.held().and_then(|share| share.flight.take()), None));
+                .with(item, moment, |standing, _| (standing.held().and_then(|holding| holding.flight.take()), None));
             if let Some(flight) = flight {
                 flight.notify_waiters();
             }
@@ -504,9 +499,9 @@ impl Drop for Landing<'_, '_> {
 /// Decides at which moment each is judged. Near the boundary of a window that takes a short wait; if the clock stands
 /// still meanwhile, its own word must do.
 async fn settle(members: &mut [&mut Asked<'_>], attempt: usize, clock: &dyn Clock) {
-    let stays = |one: &Asked<'_>| attempt > 0 && one.limit.meter.keeps_its_moment();
+    let stays = |one: &Asked<'_>| attempt > 0 && one.limit.meter().keeps_its_moment();
     let mut now = clock.now();
-    let waits = members.iter().filter(|one| !stays(one)).filter_map(|one| match one.limit.meter.settle(now) {
+    let waits = members.iter().filter(|one| !stays(one)).filter_map(|one| match one.limit.meter().settle(now) {
         Settled::At(_) => None,
         Settled::In(wait) => Some(wait),
     });
@@ -515,7 +510,7 @@ async fn settle(members: &mut [&mut Asked<'_>], attempt: usize, clock: &dyn Cloc
         now = clock.now();
     }
     for one in members.iter_mut().filter(|one| !stays(one)) {
-        (one.ask.at, one.sure) = match one.limit.meter.settle(now) {
+        (one.ask.at, one.sure) = match one.limit.meter().settle(now) {
             Settled::At(now) => (now, true),
             Settled::In(_) => (now.plus(SKEW), false),
         };
@@ -524,12 +519,12 @@ async fn settle(members: &mut [&mut Asked<'_>], attempt: usize, clock: &dyn Cloc
 
 /// One update for all of them, which happens for all or for none (state.md §3.7). An item that several share is kept for
 /// as long as any of its limits needs it.
-fn together<'a>(members: &[&mut Asked<'a>]) -> Cow<'a, Taking> {
-    let attempt = |one: &Asked<'_>| one.limit.meter.attempt(&one.ask, &one.seen);
+fn together(members: &[&mut Asked<'_>]) -> Taking {
+    let attempt = |one: &Asked<'_>| one.limit.meter().attempt(&one.ask, &one.seen);
     if let [one] = members
-        && one.limit.items.suffix.is_empty()
+        && one.limit.items().suffix.is_empty()
     {
-        return Cow::Owned((*attempt(one)).clone());
+        return (*attempt(one)).clone();
     }
     let (mut all, mut when, mut expiry) = (Update::new(), None::<Condition>, 0);
     for one in members {
@@ -537,15 +532,15 @@ fn together<'a>(members: &[&mut Asked<'a>]) -> Cow<'a, Taking> {
         let (update, own) = update.without("x");
         expiry = expiry
             .max(own.unwrap_or(0))
-            .max(i128::from(one.ask.at.secs() + one.limit.items.horizon.load(Ordering::Relaxed) + KEPT));
-        all = all.with_those_of(update.owned(&one.limit.items.suffix));
-        let condition = terms.condition.map(|condition| condition.owned(&one.limit.items.suffix));
+            .max(i128::from(one.ask.at.secs() + one.limit.horizon.load(Ordering::Relaxed) + KEPT));
+        all = all.with_those_of(update.owned(&one.limit.items().suffix));
+        let condition = terms.condition.map(|condition| condition.owned(&one.limit.items().suffix));
         when = match (when, condition) {
             (Some(when), Some(condition)) => Some(when.and(condition)),
             (when, condition) => when.or(condition),
         };
     }
-    Cow::Owned((all.set("x", expiry), Terms { condition: when, ..Terms::default() }))
+    (all.set("x", expiry), Terms { condition: when, ..Terms::default() })
 }
 
 /// Waits until what was taken conforms; whether that took any time. The longest wait is its limit's queue.

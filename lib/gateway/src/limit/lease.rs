@@ -24,6 +24,9 @@ const SLOWEST: f32 = 1.0;
 const SLOWEST_THROTTLED: f32 = 0.5;
 const FASTEST: f32 = 50.0;
 
+/// How long a refill may take, in seconds: for so long there should be enough.
+const REFILLED_IN: f32 = 0.03;
+
 /// So careful is an environment with its leases that does not know better yet (state.md §4.4).
 const MOST_CAREFUL: f32 = 1.0;
 
@@ -40,7 +43,7 @@ struct Lease {
 
 /// What an environment holds and knows of one key.
 #[derive(Debug)]
-pub(super) struct Share {
+pub(super) struct Holding {
     leases: Vec<Lease>,
     /// How many the last lease was of.
     last: u64,
@@ -68,7 +71,7 @@ pub(super) struct Share {
     pub(super) flight: Option<Arc<Notify>>,
 }
 
-/// What was taken of a share.
+/// What was taken of a holding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Spent {
     pub(super) tokens: u64,
@@ -79,7 +82,7 @@ pub(super) struct Spent {
     pub(super) left: u64,
 }
 
-impl Share {
+impl Holding {
     /// Nothing held; `seed` makes its draws its own.
     pub(super) const fn new(seed: u64) -> Self {
         Self {
@@ -252,7 +255,9 @@ impl Share {
 
     /// Whether more should be asked for before it is needed.
     pub(super) fn is_low(&self, left: u64, now: Timestamp) -> bool {
-        self.last >= WORTH_REFILLING && left <= self.last / 4 && self.rests(now).is_none() && self.flight.is_none()
+        let soon = tokens(self.demand * REFILLED_IN);
+        let low = left <= soon.min(self.last / 4);
+        low && self.last >= WORTH_REFILLING && self.rests(now).is_none() && self.flight.is_none()
     }
 
     /// How many are held.

@@ -14,14 +14,14 @@ mod book;
 mod bucket;
 mod cost;
 mod fields;
-#[allow(missing_docs)]
-pub mod hold;
+mod hold;
 mod key;
 mod known;
 mod lease;
 mod log;
 mod pair;
 mod rate;
+mod share;
 mod sliding;
 mod taken;
 #[cfg(test)]
@@ -29,6 +29,7 @@ mod tests;
 mod window;
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -54,6 +55,7 @@ use fields::Named;
 use hold::{Answer, Asked, Given, World, hold};
 use key::{Key, Stem};
 use known::{Local, MOST};
+use share::share;
 use taken::conclude;
 
 /// For how long a request waits for its limits, all of them together, at most. The table's adapter gives up before.
@@ -65,7 +67,14 @@ const GRANTS: u64 = 500;
 /// What one shard is good for, in tokens a second (state.md §4.7).
 const PER_SHARD: u64 = 25_000;
 
-/// The smallest part of a burst that is worth a shard of its own.
+/// Writes a second that one shard is spared from seeing more than, of environments that each ask once a lease.
+const WRITES: u64 = 400;
+
+/// Where it is not told how many environments there are: what one can serve a second, and how many there are at most.
+const PER_ENVIRONMENT: u64 = 20;
+const USUAL: u64 = 1_000;
+
+/// The smallest part of a burst, and of a rate by the second, that is worth a shard of its own.
 const LEAST_SHARD: u64 = 50;
 
 /// One limit of the config: a bucket a key, over all routes that use it.
@@ -93,12 +102,9 @@ pub struct Limit {
     /// In which fields its clients are told of it.
     pub headers: FieldSet,
     config: Arc<str>,
-    items: Items,
-    meter: Box<dyn Meter>,
-    /// Of the whole, where each environment counts by itself.
-    local_meter: Box<dyn Meter>,
-    /// The smallest lease worth a write.
-    quantum: u64,
+    division: OnceLock<Division>,
+    /// For how many seconds what limits of the same key write may matter.
+    horizon: AtomicU64,
     book: Book,
     local: Local,
     told: Named,
@@ -106,7 +112,17 @@ pub struct Limit {
     environment: OnceLock<u64>,
 }
 
-/// Where a limit's counts are in the table.
+/// How a limit's counts are in the table, and how they are asked there.
+struct Division {
+    items: Items,
+    meter: Box<dyn Meter>,
+    /// The smallest lease worth a write.
+    quantum: u64,
+    /// Of the part that this environment has of it while the table does not answer, or where it counts alone.
+    local_meter: Box<dyn Meter>,
+}
+
+/// Where they are.
 struct Items {
     stem: Stem,
     /// How its attributes end; nothing where its items are its own.
@@ -114,8 +130,6 @@ struct Items {
     with_via: bool,
     /// Into how many items each key's count is divided.
     shards: u32,
-    /// For how many seconds what limits of the same key write may matter.
-    horizon: AtomicU64,
 }
 
 /// What a limit counts together.
@@ -184,9 +198,7 @@ impl Limit {
     /// count, in which each request costs 1.
     pub fn new(config: Arc<str>, name: Arc<str>, rate: Rate, by: LimitKey, on_store_failure: OnStoreFailure) -> Self {
         let algorithm = Algorithm::TokenBucket { burst: rate.count };
-        let meter = algorithm.meter(rate);
         Self {
-            items: Items::of(&config, &name, rate, &by, algorithm, 1),
             told: Named::new(&name, algorithm.most(rate), algorithm.window_secs(rate)),
             cost: Cost::Fixed(1),
             accuracy: Accuracy::default(),
@@ -194,12 +206,11 @@ impl Limit {
             before_identify: false,
             ipv6_prefix: None,
             headers: FieldSet::default(),
-            quantum: 1,
+            division: OnceLock::new(),
+            horizon: AtomicU64::new(algorithm.horizon(rate)),
             book: Book::new(MOST),
-            local: Local::new(meter.values()),
-            local_meter: algorithm.meter(rate),
+            local: Local::new(algorithm.meter(rate).values()),
             environment: OnceLock::new(),
-            meter,
             config,
             name,
             rate,
@@ -207,45 +218,17 @@ impl Limit {
             by,
             on_store_failure,
         }
-        .divided()
     }
 
     /// The same, counted by `algorithm`.
     #[must_use]
     pub fn counted_by(self, algorithm: Algorithm) -> Self {
         let rate = self.rate;
-        let local_meter = algorithm.meter(rate);
         Self {
             told: Named::new(&self.name, algorithm.most(rate), algorithm.window_secs(rate)),
-            local: Local::new(local_meter.values()),
-            local_meter,
+            horizon: AtomicU64::new(algorithm.horizon(rate)),
+            local: Local::new(algorithm.meter(rate).values()),
             algorithm,
-            ..self
-        }
-        .divided()
-    }
-
-    /// Divides the count into its shards, and makes what follows from that.
-    fn divided(self) -> Self {
-        let (rate, algorithm) = (self.rate, self.algorithm);
-        let burst = algorithm.most(rate);
-        let cost = if let Cost::Fixed(cost) = self.cost { cost } else { burst };
-        let shards = match self.shards {
-            _ if !algorithm.can_be_sharded() || self.accuracy == Accuracy::Local => 1,
-            Shards::Fixed(shards) => shards.get(),
-            Shards::Auto => {
-                let needed = (rate.count / rate.per.secs()).div_ceil(PER_SHARD);
-                let bearable = (burst / LEAST_SHARD.max(cost)).min(u64::from(Shards::MOST));
-                u32::try_from(needed.min(bearable)).unwrap_or(1).max(1)
-            }
-        };
-        let meter: Box<dyn Meter> =
-            if shards > 1 { Box::new(Bucket::shard(rate, burst, shards)) } else { algorithm.meter(rate) };
-        Self {
-            items: Items::of(&self.config, &self.name, rate, &self.by, algorithm, shards),
-            quantum: (rate.count / rate.per.secs()).div_ceil(GRANTS * u64::from(shards)).max(1),
-            book: Book::new(MOST),
-            meter,
             ..self
         }
     }
@@ -253,19 +236,19 @@ impl Limit {
     /// The same, of which a request takes `cost`.
     #[must_use]
     pub fn costing(self, cost: Cost) -> Self {
-        Self { cost, ..self }.divided()
+        Self { cost, ..self }
     }
 
     /// The same, with so much asked of the table.
     #[must_use]
     pub fn accurate(self, accuracy: Accuracy) -> Self {
-        Self { accuracy, ..self }.divided()
+        Self { accuracy, ..self }
     }
 
     /// The same, spread over so many items.
     #[must_use]
     pub fn sharded(self, shards: Shards) -> Self {
-        Self { shards, ..self }.divided()
+        Self { shards, ..self }
     }
 
     /// The same, asked before the caller is known (or after).
@@ -293,8 +276,29 @@ impl Limit {
             LimitKey::Global => None,
             LimitKey::By(by) => by.text(facts).ok().filter(|subject| !subject.is_empty()),
         };
-        let via = caller.filter(|_| self.items.with_via).map_or("", Caller::via);
-        self.items.stem.key(subject.as_deref().map(|subject| (via, subject)))
+        let via = caller.filter(|_| self.items().with_via).map_or("", Caller::via);
+        self.items().stem.key(subject.as_deref().map(|subject| (via, subject)))
+    }
+
+    /// How it is divided, decided by the first who says how many environments there may be.
+    fn division(&self, environments: Option<NonZeroU32>) -> &Division {
+        self.division.get_or_init(|| Division::of(self, environments))
+    }
+
+    fn meter(&self) -> &dyn Meter {
+        &*self.division(None).meter
+    }
+
+    fn local_meter(&self) -> &dyn Meter {
+        &*self.division(None).local_meter
+    }
+
+    fn items(&self) -> &Items {
+        &self.division(None).items
+    }
+
+    fn quantum(&self) -> u64 {
+        self.division(None).quantum
     }
 
     /// Whether its key can be told before the caller is known.
@@ -306,7 +310,7 @@ impl Limit {
 
     /// Whether some of it is ever leased.
     fn may_lease(&self) -> bool {
-        self.accuracy == Accuracy::Leased && self.algorithm.may_be_leased(self.meter.most())
+        self.accuracy == Accuracy::Leased && self.algorithm.may_be_leased(self.meter().most())
     }
 
     /// For how long a lease of it holds at most, where there are any.
@@ -321,32 +325,35 @@ impl Limit {
 
     /// What of an item is this limit's; `None` where that makes no sense.
     fn read(&self, ask: &Ask, item: &Item) -> Option<Seen> {
-        if self.items.suffix.is_empty() {
-            return self.meter.read(ask, item);
+        if self.items().suffix.is_empty() {
+            return self.meter().read(ask, item);
         }
-        self.meter.read(ask, &item.of_owner(&self.items.suffix))
+        self.meter().read(ask, &item.of_owner(&self.items().suffix))
     }
 
     /// The item of this environment, where the count of `key` is divided.
     fn shard(&self, key: Key, seed: u64) -> Key {
-        if self.items.shards == 1 {
+        if self.items().shards == 1 {
             return key;
         }
         let environment = *self.environment.get_or_init(|| seed);
-        key.shard(nth(environment ^ key.seed(), self.items.shards))
+        key.shard(nth(environment ^ key.seed(), self.items().shards))
     }
 
-    /// Another than that of `key`, drawn by `seed`.
-    fn other_shard(&self, key: Key, seed: u64) -> Key {
+    /// Another than `own`, the item of this environment, drawn by `seed`.
+    fn other_shard(&self, own: Key, seed: u64) -> Key {
         let environment = *self.environment.get_or_init(|| seed);
-        let home = nth(environment ^ key.seed(), self.items.shards);
-        let ahead = 1 + nth(seed.rotate_left(17) ^ key.seed(), self.items.shards - 1);
-        key.shard(home).shard((home + ahead) % self.items.shards)
+        let home = nth(environment ^ own.seed(), self.items().shards);
+        let ahead = 1 + nth(seed.rotate_left(17) ^ own.seed(), self.items().shards - 1);
+        // A key is its own shard's shard: so its own is taken out, and the other put in.
+        own.shard(home).shard((home + ahead) % self.items().shards)
     }
 
     /// The same updates, on an item of this process alone.
     fn count_here(&self, key: &Key, ask: Ask) -> Option<Answer> {
-        let meter = &self.local_meter;
+        let meter = self.local_meter();
+        // What costs more than this environment's part of the burst takes all of that.
+        let ask = Ask { cost: ask.cost.min(meter.most()), ..ask };
         let seen = self.local.get(key, ask.at).map_or(Some(Seen::Nothing), |item| meter.read(&ask, &item))?;
         if let Some(until) = meter.over(&ask, &seen) {
             return Some(Answer::Over { until, seen, ask });
@@ -357,7 +364,51 @@ impl Limit {
     }
 
     fn matters_until(&self, ask: &Ask, item: &Item) -> Timestamp {
-        self.local_meter.full_at(ask, &self.local_meter.read(ask, item).unwrap_or_default())
+        self.local_meter().full_at(ask, &self.local_meter().read(ask, item).unwrap_or_default())
+    }
+}
+
+impl Division {
+    fn of(limit: &Limit, environments: Option<NonZeroU32>) -> Self {
+        let (rate, algorithm) = (limit.rate, limit.algorithm);
+        let burst = algorithm.most(rate);
+        let shards = Self::shards(limit, environments);
+        let meter: Box<dyn Meter> =
+            if shards > 1 { Box::new(Bucket::shard(rate, burst, shards)) } else { algorithm.meter(rate) };
+        let local_meter: Box<dyn Meter> = match environments {
+            // Its share is a bucket, whatever the whole is.
+            Some(environments) if environments.get() > 1 && limit.accuracy != Accuracy::Local => {
+                Box::new(Bucket::local(&share(rate, burst, environments)))
+            }
+            Some(_) | None => algorithm.meter(rate),
+        };
+        Self {
+            items: Items::of(&limit.config, &limit.name, rate, &limit.by, algorithm, shards),
+            quantum: (rate.count / rate.per.secs()).div_ceil(GRANTS * u64::from(shards)).max(1),
+            meter,
+            local_meter,
+        }
+    }
+
+    /// As many as the writes of so many environments need (state.md §4.7), each with enough of the burst to be worth it.
+    fn shards(limit: &Limit, environments: Option<NonZeroU32>) -> u32 {
+        let (rate, burst) = (limit.rate, limit.algorithm.most(limit.rate));
+        if !limit.algorithm.can_be_sharded() || limit.accuracy == Accuracy::Local {
+            return 1;
+        }
+        let Shards::Auto = limit.shards else {
+            return if let Shards::Fixed(shards) = limit.shards { shards.get() } else { 1 };
+        };
+        let per_second = rate.count / rate.per.secs();
+        let environments =
+            environments.map_or_else(|| (per_second / PER_ENVIRONMENT).min(USUAL), |told| told.get().into());
+        let lease = limit.algorithm.meter(rate).longest_lease(Timestamp::default()).as_millis().max(1);
+        let writes = u128::from(environments) * 1_000 / (u128::from(WRITES) * lease);
+        let needed = u64::try_from(writes).unwrap_or(u64::MAX).saturating_add(1).max(per_second.div_ceil(PER_SHARD));
+        let cost = if let Cost::Fixed(cost) = limit.cost { cost } else { burst };
+        // A shard of a slow limit would be asked for less than it can give.
+        let bearable = (burst / LEAST_SHARD.max(cost)).min(per_second / LEAST_SHARD).min(u64::from(Shards::MOST));
+        u32::try_from(needed.min(bearable)).unwrap_or(1).max(1)
     }
 }
 
@@ -376,17 +427,17 @@ impl Items {
             LimitKey::Global | LimitKey::By(_) => (Stem::new(config, name, &kind), String::new()),
         };
         let with_via = matches!(by, LimitKey::By(by) if reads_caller_id(by.source()));
-        let horizon = AtomicU64::new(algorithm.horizon(rate));
-        Self { stem, suffix, with_via, shards, horizon }
+        Self { stem, suffix, with_via, shards }
     }
 }
 
 /// Tells limits that share items for how long what each of them writes must be kept.
 pub(crate) fn share_items<'a>(limits: impl Iterator<Item = &'a Arc<Limit>> + Clone) {
-    for limit in limits.clone().filter(|limit| !limit.items.suffix.is_empty()) {
-        let same = limits.clone().filter(|other| other.items.stem == limit.items.stem);
+    for limit in limits.clone() {
+        let LimitKey::By(by) = &limit.by else { continue };
+        let same = limits.clone().filter(|other| matches!(&other.by, LimitKey::By(of) if of.source() == by.source()));
         let longest = same.map(|other| other.algorithm.horizon(other.rate)).max().unwrap_or(0);
-        limit.items.horizon.store(longest, Ordering::Relaxed);
+        limit.horizon.store(longest, Ordering::Relaxed);
     }
 }
 
@@ -430,7 +481,7 @@ impl Limits {
     /// refuses, the rest of the request is not even looked at; else [`Self::take`] goes on with what is held.
     pub async fn take_before(&self, facts: &Facts<'_>, around: Around<'_>) -> (Taken, Held<'_>) {
         let early = self.in_force().filter(|used| used.limit.before_identify);
-        let mut held = Held { asked: early.map(|used| used.asked(facts, None, around.seed)).collect(), left: BOUND };
+        let mut held = Held { asked: early.map(|used| used.asked(facts, None, around)).collect(), left: BOUND };
         if held.asked.is_empty() {
             return (Taken::default(), held);
         }
@@ -444,7 +495,7 @@ impl Limits {
     /// (state.md §5). Only leases: whoever is turned away next leaves them to others, and so takes nothing from anyone.
     pub async fn prepare(&self, facts: &Facts<'_>, around: Around<'_>) {
         for used in self.in_force().filter(|used| used.limit.may_lease() && used.limit.is_known_early()) {
-            let asked = used.asked(facts, None, around.seed);
+            let asked = used.asked(facts, None, around);
             taken::prepare(&used.limit, asked.item, asked.cost, around).await;
         }
     }
@@ -460,7 +511,7 @@ impl Limits {
         let facts = Facts { caller: Some(caller), ..*facts };
         let Held { mut asked, left } = held;
         let late = self.in_force().filter(|used| !used.limit.before_identify);
-        asked.extend(late.map(|used| used.asked(&facts, Some(caller), around.seed)));
+        asked.extend(late.map(|used| used.asked(&facts, Some(caller), around)));
         hold(&mut asked, &World::of(around, left)).await;
         conclude(&asked, around.clock)
     }
@@ -485,10 +536,11 @@ impl Default for Held<'_> {
 }
 
 impl Use {
-    fn asked<'a>(&'a self, facts: &Facts<'_>, caller: Option<&Caller>, seed: u64) -> Asked<'a> {
+    fn asked<'a>(&'a self, facts: &Facts<'_>, caller: Option<&Caller>, around: Around<'_>) -> Asked<'a> {
         let limit = &self.limit;
-        let item = limit.shard(limit.key(facts, caller), seed);
-        Asked::new(limit, self.mode, item, limit.cost.of(facts, limit.meter.most()))
+        limit.division(around.environments);
+        let item = limit.shard(limit.key(facts, caller), around.seed);
+        Asked::new(limit, self.mode, item, limit.cost.of(facts, limit.meter().most()))
     }
 }
 
@@ -503,4 +555,6 @@ pub struct Around<'a> {
     pub seed: u64,
     /// When the request's time is over.
     pub deadline: Option<Instant>,
+    /// How many environments may count at once, this one included; `None` where that is not known.
+    pub environments: Option<NonZeroU32>,
 }

@@ -83,7 +83,7 @@ impl Asked<'_> {
     /// What is left, and until when: until all is there again, or where nothing is left or the request is refused,
     /// until there is enough. `None` where it is not known. Others may have taken from it meanwhile.
     fn state(&self, answer: Answer, returned: u64, now: Timestamp) -> Option<(u64, Duration)> {
-        let meter = &self.limit.meter;
+        let meter = &self.limit.meter();
         let (left, until) = match answer {
             Answer::Admitted { given: Given::ByNobody, .. } | Answer::Unanswered => return None,
             Answer::Over { until, seen, ask } => (meter.left(&ask, &seen).min(self.cost.saturating_sub(1)), until),
@@ -102,7 +102,13 @@ impl Asked<'_> {
     fn take_back(&self, answer: Answer, clock: &dyn Clock, later: &mut Later) -> u64 {
         match answer {
             Answer::Admitted { seen, ask, given: Given::ByTable { .. } } => {
-                later.returns.push(Return { limit: Arc::clone(self.limit), home: self.home, item: self.item, seen, ask });
+                later.returns.push(Return {
+                    limit: Arc::clone(self.limit),
+                    home: self.home,
+                    item: self.item,
+                    seen,
+                    ask,
+                });
                 ask.cost
             }
             Answer::Admitted { ask, given: Given::ByLease { spent, .. }, .. } => {
@@ -111,7 +117,7 @@ impl Asked<'_> {
             }
             Answer::Admitted { seen, ask, given: Given::Locally } => {
                 let limit = self.limit;
-                let back = limit.local_meter.give_back(&ask, &seen);
+                let back = limit.local_meter().give_back(&ask, &seen);
                 let until = |item: &_| limit.matters_until(&ask, item);
                 if limit.local.update(&self.home, &back, ask.at, until).is_ok() { ask.cost } else { 0 }
             }
@@ -157,14 +163,14 @@ impl Later {
 impl Return {
     async fn give(self, table: &dyn Table, clock: &dyn Clock) {
         let Self { limit, home, item, seen, ask } = self;
-        let (update, mut terms) = limit.meter.give_back(&ask, &seen);
-        let suffix = &limit.items.suffix;
+        let (update, mut terms) = limit.meter().give_back(&ask, &seen);
+        let suffix = &limit.items().suffix;
         terms.condition = terms.condition.map(|condition| condition.owned(suffix));
-        if let Ok(new) = table.update(Which::Hot, &item.item(), &update.owned(suffix), &terms).await
+        if let Ok(new) = table.update(Which::Hot, &item.item(), &update.owned(suffix), &terms.behind()).await
             && let Some(seen) = limit.read(&ask, &new)
             && home == item
         {
-            let until = limit.meter.full_at(&ask, &seen);
+            let until = limit.meter().full_at(&ask, &seen);
             limit.book.with(&item, Moment::of(clock), |standing, _| {
                 standing.seen = seen;
                 ((), Some(until))
@@ -177,11 +183,11 @@ impl Return {
 async fn refill(limit: &Arc<Limit>, item: Key, table: &dyn Table, clock: &dyn Clock) {
     let moment = Moment::of(clock);
     let low = limit.book.with(&item, moment, |standing, era| {
-        let low = standing.held().is_some_and(|share| share.is_low(share.left(moment.at, era), moment.at));
+        let low = standing.held().is_some_and(|holding| holding.is_low(holding.left(moment.at, era), moment.at));
         (low, None)
     });
     if low {
-        let around = Around { table, clock, seed: item.seed(), deadline: None };
+        let around = Around { table, clock, seed: item.seed(), deadline: None, environments: None };
         ask_for_lease(limit, item, 1, &World::of(around, PATIENCE)).await;
     }
 }
@@ -190,8 +196,8 @@ async fn refill(limit: &Arc<Limit>, item: Key, table: &dyn Table, clock: &dyn Cl
 pub(super) async fn prepare(limit: &Arc<Limit>, item: Key, cost: u64, around: Around<'_>) {
     let moment = Moment::of(around.clock);
     let needs = limit.book.with(&item, moment, |standing, era| {
-        let needs = standing.held().is_some_and(|share| {
-            share.left(moment.at, era) < cost && share.rests(moment.at).is_none() && share.flight.is_none()
+        let needs = standing.held().is_some_and(|holding| {
+            holding.left(moment.at, era) < cost && holding.rests(moment.at).is_none() && holding.flight.is_none()
         });
         (needs, None)
     });
@@ -211,8 +217,8 @@ async fn ask_for_lease(limit: &Arc<Limit>, item: Key, cost: u64, world: &World<'
 
 fn put_back(limit: &Limit, item: &Key, spent: Spent, clock: &dyn Clock) {
     limit.book.with(item, Moment::of(clock), |standing, _| {
-        if let Some(share) = standing.held() {
-            share.put_back(spent);
+        if let Some(holding) = standing.held() {
+            holding.put_back(spent);
         }
         ((), None)
     });

@@ -230,7 +230,14 @@ async fn take_until(
     }
     let ip = IpAddr::V4(Ipv4Addr::new(192, 0, 2, from.ip));
     let facts = facts(&headers, from.path, ip, clock);
-    limits.take(Held::default(), &facts, &Auth::Public.identify(), Around { table, clock, seed: 1, deadline }).await
+    limits
+        .take(
+            Held::default(),
+            &facts,
+            &Auth::Public.identify(),
+            Around { table, clock, seed: 1, deadline, environments: Some(NonZeroU32::MIN) },
+        )
+        .await
 }
 
 fn facts<'a>(headers: &'a HeaderMap, path: &'a str, ip: IpAddr, clock: &dyn Clock) -> Facts<'a> {
@@ -257,7 +264,7 @@ async fn take(limits: &Limits, ip: u8, table: &dyn Table, clock: &dyn Clock) -> 
 
 /// The item of the first address, in which `per-ip` has a share.
 fn first_ip(limit: &Limit) -> String {
-    limit.items.stem.key(Some(("", "192.0.2.1"))).item()
+    limit.items().stem.key(Some(("", "192.0.2.1"))).item()
 }
 
 /// How many of `asked` requests of one address pass.
@@ -503,7 +510,7 @@ async fn a_later_limit_that_fails_closed_gives_back_what_was_counted_here() {
 async fn an_item_that_makes_no_sense_is_a_failure_of_the_table() {
     let (table, clock) = (MemoryTable::default(), TestClock::at(NOON));
     let limit = limit_on("per-ip", "3/min", "request.ip", OnStoreFailure::Closed);
-    let window = Window::labelled(clock.now(), Per::Minute).attribute() + &limit.items.suffix;
+    let window = Window::labelled(clock.now(), Per::Minute).attribute() + &limit.items().suffix;
     table.put(Which::Hot, &first_ip(&limit), Item::new().with(window, "many"), &Terms::default()).await.unwrap();
     let closed = limits([limit]);
     let taken = take(&closed, 1, &table, &clock).await;

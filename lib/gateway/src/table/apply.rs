@@ -32,27 +32,25 @@ impl Value {
 }
 
 fn at<'a>(item: &'a Item, path: &Path) -> Option<&'a Value> {
-    let value = item.get(&path.name)?;
-    match (path.index, value) {
-        (None, _) => Some(value),
-        (Some(index), Value::List(values)) => values.get(index),
-        (Some(_), Value::Text(_) | Value::Number(_) | Value::Binary(_) | Value::Bool(_) | Value::Set(_)) => None,
-    }
+    path.places.iter().try_fold(item.get(&path.name)?, |value, place| match value {
+        Value::List(values) => values.get(*place),
+        Value::Text(_) | Value::Number(_) | Value::Binary(_) | Value::Bool(_) | Value::Set(_) => None,
+    })
 }
 
 /// Whether `condition` holds of the item under `key`.
 pub(super) fn holds(condition: &Condition, key: &str, item: Option<&Item>) -> bool {
     let there = |path: &Path| match item {
-        Some(_) if path.name == KEY => path.index.is_none(),
+        Some(_) if path.name == KEY => path.places.is_empty(),
         Some(item) => at(item, path).is_some(),
         None => false,
     };
     let compare = |subject: &Subject, with: &Value| -> Option<Ordering> {
         let item = item?;
         match subject {
-            Subject::At(path) if path.name == KEY && path.index.is_none() => Value::from(key).order(with),
+            Subject::At(path) if path.name == KEY && path.places.is_empty() => Value::from(key).order(with),
             Subject::At(path) => at(item, path)?.order(with),
-            Subject::Size(path) if path.name == KEY && path.index.is_none() => sized(&Value::from(key), with),
+            Subject::Size(path) if path.name == KEY && path.places.is_empty() => sized(&Value::from(key), with),
             Subject::Size(path) => sized(at(item, path)?, with),
         }
     };
@@ -105,10 +103,10 @@ pub(super) fn applied(update: &Update, key: &str, old: Option<&Item>) -> Result<
         match change {
             Change::Set(path, to) => {
                 let value = assigned(to, old)?;
-                if path.index.is_some() {
-                    elements.push((path, value));
-                } else {
+                if path.places.is_empty() {
                     new.insert(path.name.clone(), value);
+                } else {
+                    elements.push((path, value));
                 }
             }
             Change::Add(name, number) => match old.get(name) {
@@ -119,9 +117,10 @@ pub(super) fn applied(update: &Update, key: &str, old: Option<&Item>) -> Result<
                 }
             },
             Change::Join(name, members) => match old.get(name) {
-                None => new.insert(name.clone(), members.clone()),
+                None => new.insert(name.clone(), Value::Set(members.clone())),
                 Some(Value::Set(before)) => {
-                    new.insert(name.clone(), before.union(members).cloned().collect::<std::collections::BTreeSet<_>>());
+                    let joined = before.joined(members).ok_or_else(|| wrong_type(name))?;
+                    new.insert(name.clone(), Value::Set(joined));
                 }
                 Some(Value::Text(_) | Value::Binary(_) | Value::Bool(_) | Value::List(_) | Value::Number(_)) => {
                     return Err(wrong_type(name));
@@ -130,18 +129,18 @@ pub(super) fn applied(update: &Update, key: &str, old: Option<&Item>) -> Result<
             Change::Remove(path) => removed.push(path),
         }
     }
-    set_elements(elements, &mut new)?;
+    set_elements(elements, old, &mut new)?;
     remove(removed, old, &mut new)?;
     check_size(key, &new)?;
     Ok(new)
 }
 
 /// Elements past the end are appended in the order of their places, so the places are taken in order.
-fn set_elements(mut elements: Vec<(&Path, Value)>, new: &mut Item) -> Result<(), TableError> {
-    elements.sort_by_key(|(path, _)| path.index);
+fn set_elements(mut elements: Vec<(&Path, Value)>, old: &Item, new: &mut Item) -> Result<(), TableError> {
+    elements.sort_by(|(path, _), (other, _)| path.places.cmp(&other.places));
     for (path, value) in elements {
-        let list = list_of(path, new)?;
-        match path.index.and_then(|index| list.get_mut(index)) {
+        let list = list_of(path, old, new)?;
+        match path.places.last().and_then(|index| list.get_mut(*index)) {
             Some(element) => *element = value,
             None => list.push(value),
         }
@@ -151,14 +150,14 @@ fn set_elements(mut elements: Vec<(&Path, Value)>, new: &mut Item) -> Result<(),
 
 /// Places are those of the item as it was, so elements go from the last to the first.
 fn remove(mut removed: Vec<&Path>, old: &Item, new: &mut Item) -> Result<(), TableError> {
-    removed.sort_by_key(|path| std::cmp::Reverse(path.index));
+    removed.sort_by(|path, other| other.places.cmp(&path.places));
     for path in removed {
-        let Some(index) = path.index else {
+        let Some(index) = path.places.last().copied() else {
             new.remove(&path.name);
             continue;
         };
         let was_there = at(old, path).is_some();
-        let list = list_of(path, new)?;
+        let list = list_of(path, old, new)?;
         if was_there && index < list.len() {
             list.remove(index);
         }
@@ -166,12 +165,25 @@ fn remove(mut removed: Vec<&Path>, old: &Item, new: &mut Item) -> Result<(), Tab
     Ok(())
 }
 
-fn list_of<'a>(path: &Path, item: &'a mut Item) -> Result<&'a mut Vec<Value>, TableError> {
-    match item.get_mut(&path.name) {
-        Some(Value::List(values)) => Ok(values),
-        Some(Value::Text(_) | Value::Number(_) | Value::Binary(_) | Value::Bool(_) | Value::Set(_)) | None => {
-            Err(TableError::invalid(format!("{} is no list", path.name)))
-        }
+/// The list in which the element at `path` is, which must have been there before.
+fn list_of<'a>(path: &Path, old: &Item, new: &'a mut Item) -> Result<&'a mut Vec<Value>, TableError> {
+    let wrong = || TableError::invalid(format!("{} is no list", path.name));
+    let (_, above) = path.places.split_last().ok_or_else(wrong)?;
+    let list = Path { name: path.name.clone(), places: above.to_vec() };
+    if !matches!(at(old, &list), Some(Value::List(_))) {
+        return Err(wrong());
+    }
+    let mut values = new.get_mut(&path.name).and_then(elements_of).ok_or_else(wrong)?;
+    for place in above {
+        values = values.get_mut(*place).and_then(elements_of).ok_or_else(wrong)?;
+    }
+    Ok(values)
+}
+
+const fn elements_of(value: &mut Value) -> Option<&mut Vec<Value>> {
+    match value {
+        Value::List(values) => Some(values),
+        Value::Text(_) | Value::Number(_) | Value::Binary(_) | Value::Bool(_) | Value::Set(_) => None,
     }
 }
 

@@ -18,7 +18,7 @@ use std::fmt::Debug;
 
 pub(crate) use apply::written;
 pub use memory::MemoryTable;
-pub use value::{Item, LARGEST_NUMBER, Name, Value};
+pub use value::{Item, LARGEST_NUMBER, Members, Name, Value};
 pub use write::{Assigned, Change, Condition, Operand, Path, Subject, Update, check_item, check_key};
 
 use crate::forward::BoxFuture;
@@ -32,8 +32,8 @@ pub const LARGEST_ITEM: usize = 400 * 1024;
 /// A conditional item store. All of it may be called from many tasks at once; writes to one item happen one after the
 /// other.
 ///
-/// An adapter bounds how long a call may take and answers [`TableError::Unavailable`] after that; what to do then is
-/// the caller's policy.
+/// An adapter bounds how long a call may take, by its [`Pace`], and answers [`TableError::Unavailable`] after that; what
+/// to do then is the caller's policy.
 pub trait Table: Send + Sync + Debug {
     /// Reads the items under `keys`, in their order; `None` where there is none. Items past their expiry may still be
     /// there: the reader checks times itself.
@@ -103,18 +103,35 @@ pub struct Terms {
     pub condition: Option<Condition>,
     /// Whether the adapter may send it again when it cannot tell what became of the first sending.
     pub resend: Resend,
+    /// Who waits for it.
+    pub pace: Pace,
 }
 
 impl Terms {
     /// A write that happens only where `condition` holds.
     pub fn when(condition: Condition) -> Self {
-        Self { condition: Some(condition), resend: Resend::Never }
+        Self { condition: Some(condition), ..Self::default() }
     }
 
     /// The same, and it may be sent twice.
     pub fn idempotent(self) -> Self {
         Self { resend: Resend::Once, ..self }
     }
+
+    /// The same after the response: with more patience, and sent once whatever else is said.
+    pub fn behind(self) -> Self {
+        Self { pace: Pace::Behind, ..self }
+    }
+}
+
+/// Who waits for a write, and so how long (state.md §13.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Pace {
+    /// A request does.
+    #[default]
+    Request,
+    /// Nobody does: it is made after the response, which may take longer, and is sent once.
+    Behind,
 }
 
 /// Whether a write whose fate is unknown may be sent again.

@@ -5,7 +5,7 @@ use super::write::{Assigned, Change, Condition, Operand, Path, Subject, Update};
 
 impl Path {
     fn owned(self, suffix: &str) -> Self {
-        Self { name: owned(self.name, suffix), index: self.index }
+        Self { name: owned(self.name, suffix), places: self.places }
     }
 }
 

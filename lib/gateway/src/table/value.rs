@@ -25,8 +25,66 @@ pub enum Value {
     Bool(bool),
     /// A list of values of any type; may be empty.
     List(Vec<Self>),
-    /// A set of texts; never empty.
-    Set(BTreeSet<String>),
+    /// A set; never empty.
+    Set(Members),
+}
+
+/// The members of a set, all of one type.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Members {
+    /// Texts.
+    Texts(BTreeSet<String>),
+    /// Whole numbers within ±[`LARGEST_NUMBER`].
+    Numbers(BTreeSet<i128>),
+}
+
+impl Members {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Texts(texts) => texts.len(),
+            Self::Numbers(numbers) => numbers.len(),
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// These and `others`; `None` where those are of another type.
+    pub(super) fn joined(&self, others: &Self) -> Option<Self> {
+        match (self, others) {
+            (Self::Texts(these), Self::Texts(those)) => Some(Self::Texts(these | those)),
+            (Self::Numbers(these), Self::Numbers(those)) => Some(Self::Numbers(these | those)),
+            (Self::Texts(_), Self::Numbers(_)) | (Self::Numbers(_), Self::Texts(_)) => None,
+        }
+    }
+
+    fn size(&self) -> usize {
+        match self {
+            Self::Texts(texts) => texts.iter().map(String::len).sum(),
+            Self::Numbers(numbers) => numbers.iter().map(|number| number_size(*number)).sum(),
+        }
+    }
+
+    pub(super) fn fault(&self) -> Option<&'static str> {
+        match self {
+            _ if self.is_empty() => Some("a set is empty"),
+            Self::Texts(_) => None,
+            Self::Numbers(numbers) => numbers.iter().find_map(|number| number_fault(*number)),
+        }
+    }
+}
+
+/// Approximately.
+fn number_size(number: i128) -> usize {
+    let digits = number.unsigned_abs().checked_ilog10().unwrap_or(0) as usize + 1;
+    digits.div_ceil(2) + 1 + usize::from(number < 0)
+}
+
+fn number_fault(number: i128) -> Option<&'static str> {
+    (number.unsigned_abs() > LARGEST_NUMBER.unsigned_abs()).then_some("a number has more than 38 digits")
 }
 
 impl Value {
@@ -34,26 +92,21 @@ impl Value {
     pub(super) fn size(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
-            Self::Number(number) => {
-                let digits = number.unsigned_abs().checked_ilog10().unwrap_or(0) as usize + 1;
-                digits.div_ceil(2) + 1 + usize::from(*number < 0)
-            }
+            Self::Number(number) => number_size(*number),
             Self::Binary(bytes) => bytes.len(),
             Self::Bool(_) => 1,
             Self::List(values) => 3 + values.iter().map(|value| 1 + value.size()).sum::<usize>(),
-            Self::Set(members) => members.iter().map(String::len).sum(),
+            Self::Set(members) => members.size(),
         }
     }
 
     /// What is wrong with it as a value to store, if anything is.
     pub(super) fn fault(&self) -> Option<&'static str> {
         match self {
-            Self::Number(number) if number.unsigned_abs() > LARGEST_NUMBER.unsigned_abs() => {
-                Some("a number has more than 38 digits")
-            }
-            Self::Set(members) if members.is_empty() => Some("a set is empty"),
+            Self::Number(number) => number_fault(*number),
+            Self::Set(members) => members.fault(),
             Self::List(values) => values.iter().find_map(Self::fault),
-            Self::Text(_) | Self::Number(_) | Self::Binary(_) | Self::Bool(_) | Self::Set(_) => None,
+            Self::Text(_) | Self::Binary(_) | Self::Bool(_) => None,
         }
     }
 }
@@ -106,9 +159,24 @@ impl From<Vec<Self>> for Value {
     }
 }
 
-impl From<BTreeSet<String>> for Value {
-    fn from(members: BTreeSet<String>) -> Self {
-        Self::Set(members)
+impl From<BTreeSet<String>> for Members {
+    fn from(texts: BTreeSet<String>) -> Self {
+        Self::Texts(texts)
+    }
+}
+
+impl From<BTreeSet<i128>> for Members {
+    fn from(numbers: BTreeSet<i128>) -> Self {
+        Self::Numbers(numbers)
+    }
+}
+
+impl<S> From<BTreeSet<S>> for Value
+where
+    BTreeSet<S>: Into<Members>,
+{
+    fn from(members: BTreeSet<S>) -> Self {
+        Self::Set(members.into())
     }
 }
 

@@ -3,43 +3,59 @@
 //! Every adapter checks a write here first, so that what is wrong with the write itself is the same everywhere and
 //! comes before its condition is judged.
 
-use std::collections::BTreeSet;
-
-use super::value::{Item, LARGEST_NUMBER, Name, Value};
+use super::value::{Item, LARGEST_NUMBER, Members, Name, Value};
 use super::{KEY, LARGEST_ITEM, TableError};
 
 /// The longest key, in bytes (DynamoDB's limit for a partition key).
 const LONGEST_KEY: usize = 2048;
 
-/// An attribute, or one element of an attribute that is a list.
+/// The most lists that a path leads into (DynamoDB's depth of a document).
+const DEEPEST: usize = 31;
+
+/// An attribute, or an element of an attribute that is a list, or of a list within.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Path {
     /// The attribute's name.
     pub name: Name,
-    /// The element's place in the list, from 0; `None` is the attribute itself.
-    pub index: Option<usize>,
+    /// The element's place in the list, from 0, then its place in that, and so on; none is the attribute itself.
+    pub places: Vec<usize>,
 }
 
 impl Path {
     /// The element `index` of the list `name`.
     pub fn element(name: impl Into<Name>, index: usize) -> Self {
-        Self { name: name.into(), index: Some(index) }
+        Self { name: name.into(), places: vec![index] }
     }
 
+    /// The element `index` of the list at this path.
+    #[must_use]
+    pub fn at(mut self, index: usize) -> Self {
+        self.places.push(index);
+        self
+    }
+
+    /// Whether one is the other or within it.
     fn overlaps(&self, other: &Self) -> bool {
-        self.name == other.name && (self.index.is_none() || other.index.is_none() || self.index == other.index)
+        self.name == other.name && (self.places.starts_with(&other.places) || other.places.starts_with(&self.places))
+    }
+
+    fn check(&self) -> Result<(), TableError> {
+        if self.places.len() > DEEPEST {
+            return Err(TableError::invalid("a path is too deep"));
+        }
+        check_name(&self.name)
     }
 }
 
 impl From<&'static str> for Path {
     fn from(name: &'static str) -> Self {
-        Self { name: name.into(), index: None }
+        Self { name: name.into(), places: Vec::new() }
     }
 }
 
 impl From<String> for Path {
     fn from(name: String) -> Self {
-        Self { name: name.into(), index: None }
+        Self { name: name.into(), places: Vec::new() }
     }
 }
 
@@ -57,7 +73,7 @@ pub enum Change {
     /// Adds to a number; a missing attribute counts as 0.
     Add(Name, i128),
     /// Adds members to a set; a missing attribute counts as an empty one.
-    Join(Name, BTreeSet<String>),
+    Join(Name, Members),
     /// Removes an attribute or an element; what is not there need not be removed.
     Remove(Path),
 }
@@ -133,8 +149,8 @@ impl Update {
 
     /// Also adds `members` to the set `name`.
     #[must_use]
-    pub fn join(mut self, name: impl Into<Name>, members: impl IntoIterator<Item = String>) -> Self {
-        self.changes.push(Change::Join(name.into(), members.into_iter().collect()));
+    pub fn join(mut self, name: impl Into<Name>, members: impl Into<Members>) -> Self {
+        self.changes.push(Change::Join(name.into(), members.into()));
         self
     }
 
@@ -175,13 +191,14 @@ impl Update {
                     continue;
                 }
                 Change::Join(name, members) => {
-                    if members.is_empty() {
-                        return Err(TableError::invalid("a set is empty"));
+                    if let Some(fault) = members.fault() {
+                        return Err(TableError::invalid(fault));
                     }
                     named.push(name);
                     continue;
                 }
             };
+            path.check()?;
             check_changed(&path.name)?;
             if seen.iter().any(|other| other.overlaps(path)) {
                 return Err(TableError::invalid(format!("two changes of {}", path.name)));
@@ -222,9 +239,9 @@ impl Operand {
     fn check(&self) -> Result<(), TableError> {
         match self {
             Self::Value(value) => check_value(value),
-            Self::At(path) => check_name(&path.name),
+            Self::At(path) => path.check(),
             Self::IfNotExists(path, other) => {
-                check_name(&path.name)?;
+                path.check()?;
                 other.check()
             }
             Self::ListAppend(first, second) => {
@@ -334,7 +351,7 @@ impl Condition {
     /// [`TableError::Invalid`]: a name is empty, an order of what has none, bounds of two types or the wrong way round.
     pub fn check(&self) -> Result<(), TableError> {
         match self {
-            Self::Exists(path) | Self::Missing(path) => check_name(&path.name),
+            Self::Exists(path) | Self::Missing(path) => path.check(),
             Self::Equal(subject, value) => {
                 subject.check()?;
                 check_value(value)
@@ -364,7 +381,7 @@ impl Condition {
 impl Subject {
     fn check(&self) -> Result<(), TableError> {
         match self {
-            Self::At(path) | Self::Size(path) => check_name(&path.name),
+            Self::At(path) | Self::Size(path) => path.check(),
         }
     }
 }

@@ -129,9 +129,7 @@ routes: [{{name: a, auth: none, match: {{path: /a}}, to: {{respond: {{body: \"${
     );
     let secret = |name: &str| (name == "EDGE").then(|| "right".to_owned());
     let compiled = compile("gateway.yaml", Host { files: &OneFile(&config), env: &secret });
-    let (other, upstream) = gateway(ALL);
-    drop(other);
-    let world = World { table: Arc::new(MemoryTable::default()), upstream, clock: Arc::new(StoppedClock) };
+    let (Gateway { world, .. }, _) = gateway(ALL);
     let gateway = Gateway::new(compiled.expect("compiles").routes, world);
     for (secret, ip, told) in [("wrong", "192.0.2.1", &["edge_required"][..]), ("right", "198.51.100.7", &[])] {
         let mut request = request("GET /a");

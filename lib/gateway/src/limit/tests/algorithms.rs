@@ -113,7 +113,7 @@ async fn items_that_make_no_sense_are_a_failure_of_the_table() {
     for algorithm in ALGORITHMS {
         let (table, clock) = (MemoryTable::default(), TestClock::at(NOON));
         let limit = counted_on("l", "6/min", "global", algorithm(6), "1", OnStoreFailure::Closed);
-        let key = limit.items.stem.key(None).item();
+        let key = limit.items().stem.key(None).item();
         let window = Window::labelled(clock.now(), Per::Minute).attribute();
         let nonsense = ["tat", "w", "j", "l"].into_iter().fold(Item::new(), |item, name| item.with(name, "many"));
         table.put(Which::Hot, &key, nonsense.with(window, "many"), &Terms::default()).await.unwrap();

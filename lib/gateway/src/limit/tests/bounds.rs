@@ -39,7 +39,7 @@ async fn simulate(algorithm: Algorithm, rate: &str, offsets: &[i64; 4], steps: &
     let started = Instant::now();
     let table = FaultyTable::new(Fault::None);
     let wide = counted("wide", rate, "request.host", algorithm, COST);
-    let wide = wide.items.stem.key(Some(("", "api.example.com"))).item();
+    let wide = wide.items().stem.key(Some(("", "api.example.com"))).item();
     let environments = offsets.map(|off| {
         let closed = OnStoreFailure::Closed;
         let wide = counted_on("wide", rate, "request.host", algorithm, COST, closed);

@@ -16,7 +16,13 @@ async fn let_in(by: &str, ipv6_prefix: Option<u8>, ips: &[&str]) -> Vec<bool> {
                     Held::default(),
                     &facts,
                     &Auth::Public.identify(),
-                    Around { table: &table, clock: &clock, seed: 1, deadline: None },
+                    Around {
+                        table: &table,
+                        clock: &clock,
+                        seed: 1,
+                        deadline: None,
+                        environments: Some(NonZeroU32::MIN),
+                    },
                 )
                 .await
                 .refused

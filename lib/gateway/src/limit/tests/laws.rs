@@ -293,7 +293,7 @@ proptest! {
             let (truth, table) = (Truth::begin(), MemoryTable::default());
             let environment = || per_second(count, ALGORITHMS[which](count), ACCURACIES[leased]);
             let (old, new) = (environment(), environment());
-            let item = old.items.stem.key(None).item();
+            let item = old.items().stem.key(None).item();
             let environments = [limits([old]), limits([new])];
             admitted(&environments[0], first, &table, &*truth).await;
             let items = table.get_many(Which::Hot, &[&item], Reading::Strong).await.unwrap();

@@ -149,14 +149,20 @@ async fn a_sharded_limit_gives_all_of_its_burst_and_no_more_into_however_many_it
         let (table, clock) = (FaultyTable::new(Fault::None), TestClock::at(NOON));
         let sharded = || {
             let limit = counted("l", "400/min", "global", bucket(400), "1");
-            let shards = Shards::Fixed(std::num::NonZeroU32::new(shards).unwrap());
+            let shards = Shards::Fixed(NonZeroU32::new(shards).unwrap());
             Arc::new(Arc::into_inner(limit).unwrap().sharded(shards))
         };
         let environments: Vec<_> = (0..8).map(|_| limits([sharded()])).collect();
         let mut passed = 0;
         for number in 0..1_000_u64 {
             let place = usize::try_from(number % 8).unwrap();
-            let around = Around { table: &table, clock: &clock, seed: number, deadline: None };
+            let around = Around {
+                table: &table,
+                clock: &clock,
+                seed: number,
+                deadline: None,
+                environments: Some(NonZeroU32::MIN),
+            };
             let headers = HeaderMap::new();
             let facts = facts(&headers, "/", IpAddr::V4(Ipv4Addr::LOCALHOST), &clock);
             let taken = environments[place].take(Held::default(), &facts, &Auth::Public.identify(), around).await;
