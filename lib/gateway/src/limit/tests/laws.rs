@@ -265,7 +265,7 @@ proptest! {
             truth.stand_still(freeze);
             let before = table.updates();
             assert!(take(&limits, 1, &table, &*truth).await.refused.is_none());
-            assert_eq!(table.updates(), before + 1);
+            assert!(table.updates() > before, "it passed without being asked for");
         });
     }
 
@@ -329,7 +329,7 @@ proptest! {
                 if taken.refused.is_some() {
                     let wait = u64::try_from(retry_after(&taken).as_nanos()).unwrap();
                     // Within what clocks may be off of a boundary a request waits for the new window.
-                    let least = if algorithm == Algorithm::FixedWindow { 5_000_001 } else { 1 };
+                    let least = if algorithm == Algorithm::FixedWindow { 20_000_000 } else { 1 };
                     for early in [least, least + early] {
                         let moment = TestClock::at(0);
                         moment.set_nanos(truth.now().nanos() + wait.saturating_sub(early));
