@@ -330,9 +330,9 @@ proptest! {
                     let wait = u64::try_from(retry_after(&taken).as_nanos()).unwrap();
                     // Within what clocks may be off of a boundary a request waits for the new window.
                     let least = if algorithm == Algorithm::FixedWindow { 20_000_000 } else { 1 };
-                    for early in [least, least + early] {
+                    for early in [least, least + early].into_iter().filter(|early| *early < wait) {
                         let moment = TestClock::at(0);
-                        moment.set_nanos(truth.now().nanos() + wait.saturating_sub(early));
+                        moment.set_nanos(truth.now().nanos() + wait - early);
                         let other = take(&environment(), 1, &table, &moment).await;
                         assert!(other.refused.is_some(), "{algorithm} {early} ns early");
                     }
