@@ -176,9 +176,11 @@ fn spells() -> impl Strategy<Value = Vec<Spell>> {
         2 => (stall(), stall()).prop_map(|(before, after)| Fate::Frozen { before, after }),
     ];
     let pause = prop_oneof![4 => 0..50_u64, 2 => 50..600_u64, 1 => 600..3_000_u64];
-    let spell = (0..3_usize, pause, 1..25_usize, 0..12_u64, fate)
+    let requests = prop_oneof![2 => 1..20_usize, 1 => 20..100_usize];
+    let apart = prop_oneof![1 => Just(0), 2 => 0..12_u64];
+    let spell = (0..3_usize, pause, requests, apart, fate)
         .prop_map(|(environment, pause, requests, apart, fate)| Spell { environment, pause, requests, apart, fate });
-    prop::collection::vec(spell, 1..40)
+    prop::collection::vec(spell, 1..30)
 }
 
 /// When each admitted request counts, in true nanoseconds: what the table gave for it alone, from when its bucket is
@@ -376,4 +378,36 @@ async fn an_item_is_not_asked_more_than_it_bears_however_much_is_wanted() {
     }
     assert!((650..=800).contains(&passed), "{passed} of 200 and 200 a second for three seconds");
     assert!(busiest <= 1_100, "{busiest} writes in a second");
+}
+
+/// P1 at its tightest: another takes all there is just before what is leased is spent.
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_is_spent_at_its_end_and_a_burst_just_then_are_no_more_than_the_burst() {
+    let (truth, table) = (Truth::begin(), FaultyTable::new(Fault::None));
+    let leasing = limits([per_second(100, bucket(100), Accuracy::Leased)]);
+    let other = limits([per_second(100, bucket(100), Accuracy::Exact)]);
+    let mut leased = 0;
+    for _ in 0..100 {
+        tokio::time::sleep(Duration::from_millis(16)).await;
+        let before = table.updates();
+        let taken = take(&leasing, 1, &table, &*truth).await;
+        assert!(taken.refused.is_none());
+        if table.updates() > before {
+            tokio::time::sleep(Duration::from_millis(240)).await;
+            table.becomes(Fault::None);
+            let at_once = admitted(&other, 300, &table, &*truth).await;
+            // Whatever passes without the table is spent of the lease.
+            table.becomes(Fault::Unavailable);
+            let held = admitted(&leasing, 50, &table, &*truth).await;
+            assert!(at_once + held <= 100, "{at_once} and {held}");
+            leased = leased.max(held);
+            table.becomes(Fault::None);
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            for _ in 0..40 {
+                assert!(take(&leasing, 1, &table, &*truth).await.refused.is_none());
+                tokio::time::sleep(Duration::from_millis(16)).await;
+            }
+        }
+    }
+    assert!(leased >= 3, "{leased} tokens were held at most");
 }
