@@ -85,23 +85,28 @@ impl Fateful {
 
 /// From when on a bucket is debited for one token, by the clock of who asks; `None` for a lease.
 fn debited(update: &Update, terms: &Terms, step: i128) -> Option<i128> {
-    fn from(condition: &Condition) -> Option<i128> {
-        match condition {
-            Condition::Between(_, Value::Number(from), _) | Condition::AtMost(_, Value::Number(from)) => Some(*from),
-            Condition::Or(left, right) => from_either(left, right),
-            _ => None,
-        }
-    }
-    fn from_either(left: &Condition, right: &Condition) -> Option<i128> {
-        from(left).or_else(|| from(right))
-    }
     let from = from(terms.condition.as_ref()?)?;
-    let taken = update.changes().iter().find_map(|change| match change {
-        Change::Set(path, Assigned::Is(Operand::Value(Value::Number(to)))) if path.name == "tat" => Some(to - from),
-        Change::Set(path, Assigned::Sum(_, Operand::Value(Value::Number(more)))) if path.name == "tat" => Some(*more),
-        _ => None,
+    let taken = update.changes().iter().find_map(|change| {
+        let Change::Set(path, to) = change else { return None };
+        if path.name != "tat" {
+            return None;
+        }
+        if let Assigned::Is(Operand::Value(Value::Number(to))) = to {
+            return Some(to - from);
+        }
+        if let Assigned::Sum(_, Operand::Value(Value::Number(more))) = to { Some(*more) } else { None }
     })?;
     (taken <= step).then_some(from)
+}
+
+fn from(condition: &Condition) -> Option<i128> {
+    if let Condition::Or(left, right) = condition {
+        return from(left).or_else(|| from(right));
+    }
+    if let Condition::Between(_, Value::Number(from), _) | Condition::AtMost(_, Value::Number(from)) = condition {
+        return Some(*from);
+    }
+    None
 }
 
 impl Table for Fateful {
