@@ -214,13 +214,8 @@ impl<'a> Asked<'a> {
             let want = |ask| ((ask, seen), None);
             let Some(holding) = standing.held() else { return want(exactly) };
             let ask = holding.want(exactly, limit.meter(), &seen, limit.quantum());
-            if limit.accuracy != Accuracy::Leased {
-                // All of the limit is given: nothing is taken late, however hot the key.
-                let slack = ask.slack.map(|_| Duration::ZERO);
-                return want(Ask { cost: exactly.cost, lease: Duration::ZERO, slack, ..ask });
-            }
-            if ask.lease.is_zero() {
-                return want(ask);
+            if ask.lease.is_zero() || limit.accuracy != Accuracy::Leased {
+                return want(Ask { cost: exactly.cost, lease: Duration::ZERO, ..ask });
             }
             holding.flight.get_or_insert_with(|| Arc::new(Notify::new()));
             want(ask)

@@ -178,7 +178,7 @@ impl Holding {
         let ask = Ask { guess: true, slack: meter.slack(self.writes), ..ask };
         let lease = meter.longest_lease(ask.at);
         if lease.is_zero() {
-            return Ask { slack: ask.slack.map(|_| Duration::ZERO), ..ask };
+            return ask;
         }
         let expected = self.expected(MEMORY.max(lease).as_secs_f32(), ask.at) * 0.9 * lease.as_secs_f32();
         let wanted = 1 + tokens(expected - self.care * expected.sqrt());
