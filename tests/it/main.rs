@@ -12,6 +12,7 @@ mod concurrent;
 mod docs;
 mod door;
 mod dynamo;
+mod environments;
 mod hostile;
 mod lambda;
 mod local_door;

@@ -133,7 +133,7 @@ async fn says(algorithm: fn(u64) -> Algorithm, config: &str, table: &dyn Table) 
             return None;
         }
         said.push((code, taken.fields, taken.verdicts));
-        taken.later.run(table, clock).await;
+        taken.later.run(table, &clock).await;
     }
     Some(said)
 }

@@ -99,7 +99,7 @@ fn flat(pid: u32, before: u64) -> String {
     format!("memory after {WARM_UP} requests {before} bytes, after {REQUESTS} {after} bytes")
 }
 
-struct OneFile(String);
+pub(crate) struct OneFile(pub(crate) String);
 
 impl Files for OneFile {
     fn read(&self, _: &str) -> Result<Vec<u8>, String> {

@@ -16,6 +16,9 @@ use crate::table::{Assigned, Condition, Item, Operand, Terms, Update};
 /// By how much a hot bucket is taken late, at least: writes are under way for about as long.
 const LEAST_SLACK: Duration = Duration::from_millis(15);
 
+/// By how much at most, whatever the burst: a bucket that is written more seldom is not hot.
+const MOST_SLACK: Duration = Duration::from_secs(1);
+
 #[derive(Debug)]
 pub(super) struct Bucket {
     /// The time in which one comes back, in nanoseconds, rounded up so that the rate is never exceeded.
@@ -150,7 +153,7 @@ impl Meter for Bucket {
     }
 
     fn slack(&self, writes: f32) -> Option<Duration> {
-        let most = Duration::from_nanos(u64::try_from(self.depth / 8).unwrap_or(u64::MAX));
+        let most = Duration::from_nanos(u64::try_from(self.depth / 8).unwrap_or(u64::MAX)).min(MOST_SLACK);
         let least = Duration::from_secs_f32(3.0 / writes.max(0.001)).max(LEAST_SLACK);
         (least <= most).then_some(most)
     }
@@ -221,6 +224,15 @@ mod tests {
         let taken = Seen::Bucket { tat: tat + 100_000_000, grants: 10 };
         assert_eq!(bucket(5, 150).departs(&ask(1), &taken), at(150));
         assert_eq!(bucket(5, 150).left(&ask(1), &taken), 0);
+    }
+
+    #[test]
+    fn only_a_bucket_that_is_written_often_is_taken_late_and_never_by_long() {
+        let daily = Bucket::new(Rate { count: 400, per: Per::Day }, 400, Duration::ZERO);
+        assert_eq!(daily.slack(0.0), None, "nothing is known of it");
+        assert_eq!(daily.slack(1.0), None);
+        assert!(daily.slack(100.0).is_some_and(|slack| slack <= MOST_SLACK));
+        assert_eq!(bucket(1, 0).slack(100.0), None, "an eighth of the burst is less");
     }
 
     #[test]
