@@ -123,6 +123,11 @@ fn story(asked: &str, gateway: &Gateway, served: &Served, noted: &Noted) -> Stri
     let stages = routes.stages(route);
     let what = |stage: &str| stages.iter().find(|(name, _)| *name == stage).map_or("", |(_, what)| what.as_str());
     let stops = STAGES.iter().any(|(stage, codes)| story.stage(stage, what(stage), codes, true));
+    if let Some(plan) = &exchange.plan {
+        for text in routes.plan_lines(plan) {
+            story.line("plan", &format!("{plan}: {text}"));
+        }
+    }
     if let Some(drawn) = drawn(route, exchange) {
         story.line("split", &drawn);
     }
@@ -210,7 +215,7 @@ const STAGES: [(&str, &[&str]); 5] = [
     ("preflight", &["preflight", "origin_not_listed"]),
     ("screen", &["address_denied", "body_too_large", "content_type_refused"]),
     ("identify", &[]),
-    ("limit", &["over_limit", "state_unavailable"]),
+    ("limit", &["plan_unknown", "over_limit", "state_unavailable"]),
 ];
 
 /// An upstream that sends nothing: it notes the request and answers 200.

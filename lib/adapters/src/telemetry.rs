@@ -73,6 +73,7 @@ pub fn json_line(exchange: &Exchange) -> String {
         attempts: exchange.attempts,
         upstream_us: exchange.upstream_time.map(micros),
         took_us: micros(exchange.took),
+        plan: exchange.plan.as_deref(),
         limits: exchange
             .limits
             .iter()
@@ -106,6 +107,8 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     upstream_us: Option<u64>,
     took_us: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plan: Option<&'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     limits: Vec<Verdict<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]

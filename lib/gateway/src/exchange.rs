@@ -208,6 +208,8 @@ pub struct Exchange {
     pub upstream_time: Option<Duration>,
     /// From [`Exchange::opened`] to the answer's headers.
     pub took: Duration,
+    /// The plan that the caller's limits came from, where a limit is by plan.
+    pub plan: Option<Arc<str>>,
     /// What each limit said, in the order asked.
     pub limits: Vec<LimitVerdict>,
     /// What policies in `mode: shadow` would have refused.
@@ -244,6 +246,7 @@ impl Exchange {
             attempts: 0,
             upstream_time: None,
             took: Duration::ZERO,
+            plan: None,
             limits: Vec::new(),
             shadowed: Shadowed::default(),
         }

@@ -22,7 +22,7 @@ use crate::exchange::{After, Body, Exchange, Origin, Request, Response, Served};
 use crate::expression::{Facts, Params};
 use crate::forward::flow::Watch;
 use crate::forward::{Backend, Upstream};
-use crate::limit::Taken;
+use crate::limit::{Plans, Taken};
 use crate::refusal::Refusal;
 use crate::route::{Outcome, Route, Router, normalise};
 use crate::table::Table;
@@ -55,6 +55,8 @@ pub struct Routes {
     pub(crate) router: Router,
     /// In file order.
     pub routes: Vec<Route>,
+    /// By name.
+    pub plans: Plans,
     /// By name.
     pub upstreams: Vec<Arc<Backend>>,
 }
@@ -272,6 +274,7 @@ impl Trail<'_> {
     /// Takes down what the limits said.
     fn take(&mut self, exchange: &mut Exchange, taken: Taken, table: &Arc<dyn Table>) -> Result<(), Refusal> {
         self.limits = taken.fields;
+        exchange.plan = taken.plan;
         exchange.limits = taken.verdicts;
         exchange.shadowed.append(taken.shadowed);
         if !taken.returns.is_empty() {

@@ -84,6 +84,12 @@ pub enum Refusal {
         /// What is wrong.
         why: &'static str,
     },
+    /// The caller's plan is to say what it may take, and it has none that the config has.
+    #[error("the caller's plan {plan:?} is none of the config's")]
+    PlanUnknown {
+        /// The plan; empty where the caller has none.
+        plan: String,
+    },
     /// A rate limit says no.
     #[error("over the limit {limit}")]
     OverLimit {
@@ -200,6 +206,9 @@ impl Refusal {
             Self::Unforwardable { .. } => {
                 (StatusCode::BAD_REQUEST, "unforwardable", "A value in the request cannot be sent on.")
             }
+            Self::PlanUnknown { .. } => {
+                (StatusCode::FORBIDDEN, "plan_unknown", "The caller has no plan that is served here.")
+            }
             Self::OverLimit { .. } => (StatusCode::TOO_MANY_REQUESTS, "over_limit", "Too many requests."),
             Self::StateUnavailable { .. } => {
                 (StatusCode::SERVICE_UNAVAILABLE, "state_unavailable", "Try again shortly.")
@@ -290,6 +299,7 @@ impl Refusal {
             | Self::BodyBroken
             | Self::ContentTypeRefused { .. }
             | Self::Unforwardable { .. }
+            | Self::PlanUnknown { .. }
             | Self::UpstreamUnreachable { .. }
             | Self::UpstreamReset { .. }
             | Self::UpstreamProtocol { .. }
@@ -322,6 +332,7 @@ mod tests {
             Refusal::BodyBroken,
             Refusal::ContentTypeRefused { given: "text/plain".to_owned() },
             Refusal::Unforwardable { why: "a line break" },
+            Refusal::PlanUnknown { plan: "gold".to_owned() },
             Refusal::OverLimit { limit: Arc::from("per-ip"), retry_after: Duration::from_millis(1500) },
             Refusal::StateUnavailable { policy: Arc::from("per-ip") },
             Refusal::SecretUnavailable { name: "env:KEY".to_owned() },

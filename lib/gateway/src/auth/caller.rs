@@ -12,6 +12,13 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// A caller as a key would prove it.
+    #[cfg(test)]
+    pub(crate) fn proved(id: &str, tenant: &str, plan: &str) -> Self {
+        let (id, tenant, plan) = (id.to_owned(), tenant.to_owned(), plan.to_owned());
+        Self { id, tenant, plan, via: "api_key", ..Self::default() }
+    }
+
     /// The caller's id; empty for the public.
     pub fn id(&self) -> &str {
         &self.id

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::expression::Place as Stands;
-use crate::limit::{Algorithm, Cost, Limit, LimitKey, OnStoreFailure, Rate};
+use crate::limit::{Algorithm, Cost, Limit, LimitKey, OnStoreFailure, Rate, Used};
 use crate::mode::Mode;
 
 use super::Reader;
@@ -16,7 +16,7 @@ use super::tree::{Node, Value};
 /// One use of a limit as written; without a mode of its own it has its route's.
 #[derive(Clone)]
 pub(crate) struct LimitUse {
-    pub(crate) limit: Arc<Limit>,
+    pub(crate) limit: Used,
     pub(crate) mode: Option<Mode>,
 }
 
@@ -30,14 +30,18 @@ impl Reader<'_> {
                 self.problems.error(key.place, format!("the limit \"{}\" is declared twice", key.name));
                 continue;
             }
-            let limit = self.limit(&key.name, node, on_store_failure);
-            self.limits.insert(key.name.clone(), limit.map(Arc::new));
+            let limit = if node.get("plan").is_some() {
+                self.by_plan(&key.name, node).map(|plan| Used::Plan(Arc::new(plan)))
+            } else {
+                self.limit(&key.name, node, on_store_failure).map(|limit| Used::Limit(Arc::new(limit)))
+            };
+            self.limits.insert(key.name.clone(), limit);
         }
     }
 
-    fn limit(&mut self, name: &str, node: &Node, on_store_failure: OnStoreFailure) -> Option<Limit> {
+    pub(crate) fn limit(&mut self, name: &str, node: &Node, on_store_failure: OnStoreFailure) -> Option<Limit> {
         let mut fields = Fields::of(node, "a limit", &mut self.problems)?;
-        fields.later(&["plan", "before", "shards", "headers", "ipv6_prefix", "quota"]);
+        fields.later(&["before", "shards", "headers", "ipv6_prefix", "quota"]);
         let rate = fields.need("rate", &mut self.problems).and_then(|node| {
             let text = self.problems.text(node, "`rate`")?;
             match Rate::parse(&text) {
@@ -176,7 +180,7 @@ impl Reader<'_> {
         }
     }
 
-    fn limit_key(&mut self, node: &Node) -> Option<LimitKey> {
+    pub(crate) fn limit_key(&mut self, node: &Node) -> Option<LimitKey> {
         let text = self.problems.text(node, "`by`")?;
         match text.trim() {
             "global" => Some(LimitKey::Global),

@@ -8,6 +8,7 @@ mod edges;
 mod files;
 mod limits;
 mod matching;
+mod plans;
 mod print;
 mod problem;
 mod read;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 use crate::expression::{Expression, ExpressionProblem, Place as Stands, Scope, Template};
 use crate::forward::Backend;
 use crate::gateway::Routes;
-use crate::limit::Limit;
+use crate::limit::{Plan, Used};
 use crate::route::{Conflict, Router};
 
 pub use files::Files;
@@ -85,8 +86,10 @@ pub(crate) struct Reader<'h> {
     pub(crate) upstreams: BTreeMap<String, Option<Arc<Backend>>>,
     /// Where each route's name was first written.
     pub(crate) route_names: BTreeMap<String, Place>,
+    /// Plans by name, likewise.
+    pub(crate) plans: BTreeMap<String, Option<Arc<Plan>>>,
     /// Limits by name, likewise.
-    pub(crate) limits: BTreeMap<String, Option<Arc<Limit>>>,
+    pub(crate) limits: BTreeMap<String, Option<Used>>,
 }
 
 impl<'h> Reader<'h> {
@@ -97,6 +100,7 @@ impl<'h> Reader<'h> {
             env: BTreeMap::new(),
             name: Arc::from("tollgate"),
             upstreams: BTreeMap::new(),
+            plans: BTreeMap::new(),
             limits: BTreeMap::new(),
             route_names: BTreeMap::new(),
         }
@@ -107,6 +111,9 @@ impl<'h> Reader<'h> {
         let root = self.root(documents.first()?)?;
         for document in &documents {
             self.read_upstreams(document);
+        }
+        for document in &documents {
+            self.read_plans(document, root.on_store_failure);
         }
         for document in &documents {
             self.read_limits(document, root.on_store_failure);
@@ -158,6 +165,7 @@ impl<'h> Reader<'h> {
             edge,
             router,
             routes: routes.into_iter().collect::<Option<Vec<_>>>()?,
+            plans: self.whole_plans(),
             upstreams: self.upstreams.values().flatten().cloned().collect(),
         })
     }

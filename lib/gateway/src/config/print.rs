@@ -9,7 +9,7 @@ use crate::forward::balance::Balance;
 use crate::forward::retry::{Retry, RetryMethods};
 use crate::forward::{Backend, Branch, Destination, HostPolicy, Target};
 use crate::gateway::Routes;
-use crate::limit::{Cost, LimitKey, Limits, Use};
+use crate::limit::{Cost, Limit, LimitKey, Limits, Plan, Used};
 use crate::mode::Mode;
 use crate::respond::{JsonTemplate, Redirect, RedirectPath, Respond, RespondBody};
 use crate::route::{Conditions, Route};
@@ -30,6 +30,12 @@ impl Routes {
                 let _ = writeln!(text, "  {line}");
             }
         }
+        for each in self.plans.values() {
+            let _ = write!(text, "\nplan {}\n", each.name);
+            for line in plan(each) {
+                let _ = writeln!(text, "  {line}");
+            }
+        }
         for (route, conditions) in self.routes.iter().zip(self.router.conditions()) {
             let _ = write!(text, "\nroute {}\n", route.name);
             let _ = writeln!(text, "  {:<10}{}", "match", matched(conditions));
@@ -43,6 +49,11 @@ impl Routes {
     /// What the edge does, for all routes.
     pub fn edge_stage(&self) -> String {
         edge(&self.edge)
+    }
+
+    /// What a plan limits, a line each; nothing where there is no such plan.
+    pub fn plan_lines(&self, name: &str) -> Vec<String> {
+        self.plans.get(name).map(|each| plan(each)).unwrap_or_default()
     }
 
     /// What a route's stages do, in the order of `Gateway::serve`.
@@ -198,23 +209,37 @@ fn screen(screen: &Screen) -> String {
 }
 
 fn limits(limits: &Limits) -> String {
-    let each = limits.0.iter().map(|Use { limit, mode }| {
-        let by = match &limit.by {
-            LimitKey::Global => "global",
-            LimitKey::By(expression) => expression.source(),
-        };
-        let (mode, failure) = (shown(*mode), limit.on_store_failure.as_str());
-        let cost = match &limit.cost {
-            Cost::Fixed(cost) => cost.to_string(),
-            Cost::Of(expression) => expression.source().to_owned(),
-        };
-        format!(
-            "{}{mode} {} by {by}, {}, cost {cost}, exact, on_store_failure {failure}",
-            limit.name, limit.rate, limit.algorithm
-        )
+    let each = limits.0.iter().map(|used| match &used.limit {
+        Used::Limit(limit) => self::limit(limit, used.mode),
+        Used::Plan(plan) => {
+            let default = plan.default.as_ref().map_or("none: who has no plan is refused", |plan| &plan.name);
+            format!("{}{} the caller's plan, default {default}", plan.name, shown(used.mode))
+        }
     });
     let each: Vec<_> = each.collect();
     if each.is_empty() { "none".to_owned() } else { each.join("; ") }
+}
+
+fn plan(plan: &Plan) -> Vec<String> {
+    let limits = plan.limits.iter().map(|each| limit(each, Mode::Enforce));
+    if plan.limits.is_empty() { vec!["no limit".to_owned()] } else { limits.collect() }
+}
+
+fn limit(limit: &Limit, mode: Mode) -> String {
+    let by = match &limit.by {
+        LimitKey::Global => "global",
+        LimitKey::By(expression) => expression.source(),
+        LimitKey::Caller => "caller.tenant, or else caller.id",
+    };
+    let (mode, failure) = (shown(mode), limit.on_store_failure.as_str());
+    let cost = match &limit.cost {
+        Cost::Fixed(cost) => cost.to_string(),
+        Cost::Of(expression) => expression.source().to_owned(),
+    };
+    format!(
+        "{}{mode} {} by {by}, {}, cost {cost}, exact, on_store_failure {failure}",
+        limit.name, limit.rate, limit.algorithm
+    )
 }
 
 fn timeouts(route: &Route) -> String {

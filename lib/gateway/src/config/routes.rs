@@ -93,7 +93,7 @@ impl Reader<'_> {
         }
         if let Some(node) = fields.take("limits") {
             for used in self.limit_uses(node) {
-                policies.limits.retain(|standing| standing.limit.name != used.limit.name);
+                policies.limits.retain(|standing| !used.limit.replaces(&standing.limit));
                 policies.limits.push(used);
             }
         }
@@ -277,6 +277,9 @@ impl Reader<'_> {
                 place,
                 "`encoded_slashes: keep` keeps nothing on an HTTP API, which decodes the path before the gateway sees it",
             );
+        }
+        if matches!(policies.auth, Some(Auth::Public)) {
+            self.warn_of_plans_nobody_has(place, &policies.limits, policies.mode.unwrap_or_default());
         }
         let cors = self.route_cors(&policies, &conditions);
         fields.finish(&mut self.problems);

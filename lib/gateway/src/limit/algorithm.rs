@@ -8,8 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::bucket::Bucket;
+use super::calendar::Zone;
 use super::log::Log;
 use super::pair::Pair;
+use super::quota::Quota;
 use super::rate::Rate;
 use super::sliding::Sliding;
 use super::window::{FixedWindow, Window};
@@ -47,6 +49,11 @@ pub enum Algorithm {
     },
     /// So many in any window, the time of each kept; for counts up to [`Self::LARGEST_LOG`].
     SlidingLog,
+    /// So many in each period of the calendar, for as long as months.
+    Quota {
+        /// Whose calendar it is.
+        zone: Zone,
+    },
 }
 
 impl Algorithm {
@@ -64,6 +71,7 @@ impl Algorithm {
             Self::FixedWindow => "fixed_window",
             Self::SlidingWindow { .. } => "sliding_window",
             Self::SlidingLog => "sliding_log",
+            Self::Quota { .. } => "quota",
         }
     }
 
@@ -71,7 +79,7 @@ impl Algorithm {
     pub const fn most(self, rate: Rate) -> u64 {
         match self {
             Self::TokenBucket { burst } | Self::LeakyBucket { burst, .. } => burst,
-            Self::FixedWindow | Self::SlidingWindow { .. } | Self::SlidingLog => rate.count,
+            Self::FixedWindow | Self::SlidingWindow { .. } | Self::SlidingLog | Self::Quota { .. } => rate.count,
         }
     }
 
@@ -95,6 +103,7 @@ impl Algorithm {
             Self::SlidingWindow { approximate: false } => Box::new(Sliding::new(rate)),
             Self::SlidingWindow { approximate: true } => Box::new(Pair::new(rate)),
             Self::SlidingLog => Box::new(Log::new(rate)),
+            Self::Quota { zone } => Box::new(Quota::new(rate, zone)),
         }
     }
 }
@@ -107,6 +116,7 @@ impl fmt::Display for Algorithm {
             Self::LeakyBucket { burst, queue } if queue.is_zero() => write!(f, " burst {burst}"),
             Self::LeakyBucket { burst, queue } => write!(f, " burst {burst} queue {queue:?}"),
             Self::SlidingWindow { approximate: true } => f.write_str(" approximate"),
+            Self::Quota { zone } => write!(f, " in {}", zone.name()),
             Self::FixedWindow | Self::SlidingWindow { approximate: false } | Self::SlidingLog => Ok(()),
         }
     }
@@ -159,6 +169,12 @@ pub(super) enum Seen {
         recent: usize,
         last: i128,
     },
+    Quota {
+        label: u64,
+        used: u64,
+        /// When that was.
+        at: Timestamp,
+    },
 }
 
 /// When a request may be judged.
@@ -183,6 +199,16 @@ pub(super) trait Meter: Send + Sync + fmt::Debug {
     /// Whether a further attempt is judged at the moment of the first.
     fn keeps_its_moment(&self) -> bool {
         false
+    }
+
+    /// The label of the period asked for, where each period has an item of its own.
+    fn label(&self, _ask: &Ask) -> Option<u64> {
+        None
+    }
+
+    /// The length in seconds of the period that `now` is in, where periods differ.
+    fn window_secs(&self, _now: Timestamp) -> Option<u64> {
+        None
     }
 
     /// Until when nothing of the size asked is let in, by an item that is as `seen`; `None` where it may be.

@@ -17,6 +17,8 @@ pub(super) struct Named {
     policy: String,
     /// Where in it the name ends.
     name: usize,
+    /// Where in it the window begins.
+    window: usize,
 }
 
 impl Named {
@@ -27,8 +29,9 @@ impl Named {
         policy.push_str(";q=");
         push_number(&mut policy, quota);
         policy.push_str(";w=");
+        let before = policy.len();
         push_number(&mut policy, window);
-        Self { policy, name }
+        Self { policy, name, window: before }
     }
 
     fn name(&self) -> &str {
@@ -40,6 +43,8 @@ impl Named {
 #[derive(Debug)]
 pub(super) struct Told<'a> {
     pub(super) limit: &'a Named,
+    /// The window's length in seconds, where it is not always the same.
+    pub(super) window: Option<u64>,
     /// What is left, and for how long that is so; `None` where it was not asked or did not say.
     pub(super) state: Option<(u64, Duration)>,
 }
@@ -51,11 +56,17 @@ pub(super) fn fields(mut limits: Vec<Told<'_>>) -> HeaderMap {
         Some((left, reset)) => (0, left, Reverse(reset)),
         None => (1, 0, Reverse(Duration::ZERO)),
     });
-    let room = limits.iter().map(|told| told.limit.policy.len() + 2).sum::<usize>();
+    let room = limits.iter().map(|told| told.limit.policy.len() + 12).sum::<usize>();
     let (mut policies, mut states) = (String::with_capacity(room), String::with_capacity(room + 32 * limits.len()));
     for told in &limits {
         separate(&mut policies);
-        policies.push_str(&told.limit.policy);
+        match told.window {
+            None => policies.push_str(&told.limit.policy),
+            Some(window) => {
+                policies.push_str(told.limit.policy.get(..told.limit.window).unwrap_or_default());
+                push_number(&mut policies, window);
+            }
+        }
         if let Some((left, reset)) = told.state {
             separate(&mut states);
             states.push_str(told.limit.name());
@@ -104,7 +115,7 @@ mod tests {
     fn told(limits: &[Limit<'_>]) -> HeaderMap {
         let named: Vec<_> = limits.iter().map(|(name, q, w, _)| Named::new(name, *q, *w)).collect();
         let states = limits.iter().map(|(.., state)| state.map(|(left, ms)| (left, Duration::from_millis(ms))));
-        fields(named.iter().zip(states).map(|(limit, state)| Told { limit, state }).collect())
+        fields(named.iter().zip(states).map(|(limit, state)| Told { limit, window: None, state }).collect())
     }
 
     #[test]

@@ -4,6 +4,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 
+use crate::digits::push_number;
+
 /// 128 bits that stand for (config name, limit and its kind, key): any length and any bytes make a short key that tells nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Key([u8; 16]);
@@ -45,11 +47,29 @@ fn field(hash: &mut Sha256, text: &str) {
 
 impl Key {
     /// The item's key in the table.
+    #[cfg(test)]
     pub(super) fn item(&self) -> String {
-        let mut key = String::with_capacity(25);
-        key.push_str("rl#");
+        self.item_under("rl#", None)
+    }
+
+    /// The item's key in the table; where each period has an item of its own, that of the one with this label.
+    pub(super) fn item_under(&self, prefix: &str, label: Option<u64>) -> String {
+        let mut key = String::with_capacity(prefix.len() + 33);
+        key.push_str(prefix);
         URL_SAFE_NO_PAD.encode_string(self.0, &mut key);
+        if let Some(label) = label {
+            key.push('#');
+            push_number(&mut key, label);
+        }
         key
+    }
+
+    /// The key of one period, for items that are not in the table.
+    pub(super) fn labelled(mut self, label: Option<u64>) -> Self {
+        for (byte, of) in self.0.iter_mut().zip(label.unwrap_or_default().to_be_bytes()) {
+            *byte ^= of;
+        }
+        self
     }
 }
 

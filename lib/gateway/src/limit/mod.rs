@@ -8,12 +8,15 @@
 
 mod algorithm;
 mod bucket;
+mod calendar;
 mod cost;
 mod fields;
 mod key;
 mod known;
 mod log;
 mod pair;
+mod plan;
+mod quota;
 mod rate;
 mod sliding;
 mod taken;
@@ -29,7 +32,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub use algorithm::Algorithm;
+pub use calendar::Zone;
 pub use cost::Cost;
+pub use plan::{ByPlan, Plan, Plans, Used};
 pub use rate::{Per, Rate};
 pub use taken::{Returns, Taken};
 
@@ -72,6 +77,8 @@ pub struct Limit {
     pub on_store_failure: OnStoreFailure,
     config: Arc<str>,
     stem: Stem,
+    /// What the keys of its items begin with.
+    prefix: Arc<str>,
     with_via: bool,
     meter: Box<dyn Meter>,
     known: Known,
@@ -86,6 +93,8 @@ pub enum LimitKey {
     Global,
     /// Whatever has the same value. Where there is no value, or an empty one, the requests share one bucket.
     By(Expression),
+    /// The caller's tenant, or the caller where there is no tenant.
+    Caller,
 }
 
 /// What a limit does while the table does not answer.
@@ -115,15 +124,15 @@ impl OnStoreFailure {
 /// One use of a limit by a route.
 #[derive(Debug, Clone)]
 pub struct Use {
-    /// The limit, shared by all its uses.
-    pub limit: Arc<Limit>,
+    /// The limit, shared by all its uses, or those of the caller's plan.
+    pub limit: Used,
     /// Whether it acts here.
     pub mode: Mode,
 }
 
 impl From<Arc<Limit>> for Use {
     fn from(limit: Arc<Limit>) -> Self {
-        Self { limit, mode: Mode::Enforce }
+        Self { limit: limit.into(), mode: Mode::Enforce }
     }
 }
 
@@ -160,6 +169,7 @@ impl Limit {
             stem: Stem::new(&config, &name, &algorithm.kind(rate)),
             told: Named::new(&name, algorithm.most(rate), algorithm.window_secs(rate)),
             cost: Cost::Fixed(1),
+            prefix: Arc::from("rl#"),
             known: Known::default(),
             local: Local::new(meter.values()),
             meter,
@@ -172,6 +182,12 @@ impl Limit {
         }
     }
 
+    /// The same, whose items are kept as those of a plan's quota.
+    #[must_use]
+    pub fn of_plan(self, plan: &str) -> Self {
+        Self { prefix: Arc::from(format!("q#{plan}#")), ..self }
+    }
+
     /// The same, of which a request takes `cost`.
     #[must_use]
     pub fn costing(self, cost: Cost) -> Self {
@@ -182,16 +198,17 @@ impl Limit {
         let subject = match &self.by {
             LimitKey::Global => None,
             LimitKey::By(by) => by.text(facts).ok().filter(|subject| !subject.is_empty()),
+            LimitKey::Caller => return self.stem.key(subject_of(caller)),
         };
         let via = if self.with_via { caller.via() } else { "" };
         self.stem.key(subject.as_deref().map(|subject| (via, subject)))
     }
 
     async fn ask(&self, one: &Asked<'_>, world: &World<'_>) -> Answer {
-        let item_key = one.key.item();
         let mut seen = one.seen;
         let (at, mut sure) = self.settle(world.clock).await;
         let mut ask = Ask { at, cost: one.cost, patience: world.patience() };
+        let item_key = self.item_key(&one.key, &ask);
         for attempt in 0..TRIES {
             if attempt > 0 && !self.meter.keeps_its_moment() {
                 (ask.at, sure) = self.settle(world.clock).await;
@@ -254,8 +271,13 @@ impl Limit {
         }
     }
 
+    fn item_key(&self, key: &Key, ask: &Ask) -> String {
+        key.item_under(&self.prefix, self.meter.label(ask))
+    }
+
     /// The same updates, on an item of this process alone.
     fn count_here(&self, key: &Key, ask: Ask) -> Option<Answer> {
+        let key = &key.labelled(self.meter.label(&ask));
         let seen = self.local.get(key, ask.at).map_or(Some(Seen::Nothing), |item| self.meter.read(&ask, &item))?;
         if let Some(until) = self.meter.over(&ask, &seen) {
             return Some(Answer::Over { until, seen, ask });
@@ -293,6 +315,15 @@ async fn within<T>(bound: Instant, mut asking: BoxFuture<'_, T>) -> Option<T> {
     match tokio::time::timeout_at(bound, &mut asking).await {
         Ok(answer) => Some(answer),
         Err(_) => tokio::time::timeout(LAST_LOOK, asking).await.ok(),
+    }
+}
+
+/// Who counts together where nothing else is said: a tenant however it was identified, or one caller.
+fn subject_of(caller: &Caller) -> Option<(&str, &str)> {
+    match (caller.tenant(), caller.id()) {
+        ("", "") => None,
+        ("", id) => Some((caller.via(), id)),
+        (tenant, _) => Some(("", tenant)),
     }
 }
 
@@ -337,8 +368,12 @@ impl Limits {
             return Taken::default();
         }
         let facts = Facts { caller: Some(caller), ..*facts };
-        let in_force = self.0.iter().filter(|used| used.mode != Mode::Off);
-        let mut asked: Vec<_> = in_force.map(|used| Asked::new(used, &facts, caller)).collect();
+        let in_force = match self.in_force(caller) {
+            Ok(in_force) => in_force,
+            Err(refusal) => return Taken { refused: Some(refusal), ..Taken::default() },
+        };
+        let mut asked: Vec<_> =
+            in_force.limits.iter().map(|(limit, mode)| Asked::new(limit, *mode, &facts, caller)).collect();
         let world = World { table, clock, bound: Instant::now() + BOUND, deadline };
         if !known_to_be_over(&mut asked, &world) {
             for one in &mut asked {
@@ -350,7 +385,8 @@ impl Limits {
             }
             wait_for_turn(&asked, clock).await;
         }
-        conclude(&asked, clock)
+        let taken = conclude(&asked, clock);
+        in_force.with(taken)
     }
 }
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
+use super::Limit;
 use super::algorithm::{Ask, Seen};
 use super::fields::{Told, fields};
 use super::key::Key;
-use super::{Limit, Use};
 use crate::auth::Caller;
 use crate::clock::{Clock, Timestamp};
 use crate::exchange::LimitVerdict;
@@ -26,6 +26,8 @@ pub struct Taken {
     pub fields: HeaderMap,
     /// What each limit said, in the order asked.
     pub verdicts: Vec<LimitVerdict>,
+    /// The plan that the caller's limits come from, where a limit is by plan.
+    pub plan: Option<Arc<str>>,
     /// What limits in shadow would have refused.
     pub shadowed: Shadowed,
     /// What a refused request took and gives back, once the answer is out.
@@ -78,7 +80,8 @@ pub(super) fn conclude(asked: &[Asked<'_>], clock: &dyn Clock) -> Taken {
             }
         }
         if one.mode == Mode::Enforce {
-            told.push(Told { limit: &one.limit.told, state });
+            let window = one.limit.meter.window_secs(now);
+            told.push(Told { limit: &one.limit.told, window, state });
         }
     }
     taken.fields = fields(told);
@@ -86,11 +89,10 @@ pub(super) fn conclude(asked: &[Asked<'_>], clock: &dyn Clock) -> Taken {
 }
 
 impl<'a> Asked<'a> {
-    pub(super) fn new(used: &'a Use, facts: &Facts<'_>, caller: &Caller) -> Self {
-        let limit = &used.limit;
+    pub(super) fn new(limit: &'a Arc<Limit>, mode: Mode, facts: &Facts<'_>, caller: &Caller) -> Self {
         let key = limit.key(facts, caller);
         let cost = limit.cost.of(facts, limit.algorithm.most(limit.rate));
-        Self { limit, mode: used.mode, key, cost, seen: limit.known.get(&key), answer: None }
+        Self { limit, mode, key, cost, seen: limit.known.get(&key), answer: None }
     }
 }
 
@@ -151,7 +153,8 @@ impl Asked<'_> {
                 let limit = self.limit;
                 let back = limit.meter.give_back(&ask, &seen);
                 let until = |item: &_| limit.matters_until(&ask, item);
-                if limit.local.update(&self.key, &back, ask.at, until).is_ok() { ask.cost } else { 0 }
+                let key = self.key.labelled(limit.meter.label(&ask));
+                if limit.local.update(&key, &back, ask.at, until).is_ok() { ask.cost } else { 0 }
             }
             Answer::Admitted { given: Given::ByNobody, .. } | Answer::Over { .. } | Answer::Unanswered => 0,
         }
@@ -180,7 +183,7 @@ impl Returns {
     pub async fn give(self, table: &dyn Table) {
         for Return { limit, key, seen, ask } in self.0 {
             let (update, terms) = limit.meter.give_back(&ask, &seen);
-            if let Ok(item) = table.update(Which::Hot, &key.item(), &update, &terms).await {
+            if let Ok(item) = table.update(Which::Hot, &limit.item_key(&key, &ask), &update, &terms).await {
                 limit.remember(&key, &ask, Some(&item));
             }
         }

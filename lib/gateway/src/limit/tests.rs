@@ -2,6 +2,7 @@
 
 mod algorithms;
 mod bounds;
+mod plans;
 mod queue;
 mod returns;
 
@@ -419,7 +420,7 @@ async fn a_return_ends_a_denial_that_it_made_wrong() {
 #[tokio::test]
 async fn shadow_counts_and_records_and_lets_pass_and_off_does_not_even_ask() {
     let (table, clock) = (FaultyTable::new(Fault::None), TestClock::at(NOON));
-    let used = |name: &str, mode| Use { limit: limit(name, "1/min", "request.ip"), mode };
+    let used = |name: &str, mode| Use { limit: limit(name, "1/min", "request.ip").into(), mode };
     let limits = Limits(vec![used("watched", Mode::Shadow), used("resting", Mode::Off)]);
     let first = take(&limits, 1, &table, &clock).await;
     assert!(first.shadowed.all().is_empty() && first.refused.is_none());
