@@ -206,6 +206,38 @@ routes:
 }
 
 #[tokio::test]
+async fn explain_tells_the_plan_that_was_taken_and_its_limits() {
+    let config = Config::of(
+        r#"version: 1
+plans: {free: {limits: [{rate: 5/min, by: caller.id}], quota: {limit: 10, per: month}, time_zone: Europe/Berlin}}
+limits: {plan: {plan: true, default: free}, proved: {plan: true}}
+defaults: {auth: none}
+routes:
+  - {name: a, match: {path: /a}, limits: [plan], to: {respond: {body: hello}}}
+  - {name: b, match: {path: /b}, limits: [proved], to: {respond: {body: hello}}}
+"#,
+    );
+    let path = config.path();
+    let path = path.to_str().unwrap();
+    let ask = async |target| run(&["explain", "--config", path, "GET", target]).await;
+    let (code, out, err) = ask("/a").await;
+    assert_eq!(code, Some(0), "{err}");
+    assert!(err.contains("warning: with `auth: none` nobody has a plan"), "{err}");
+    for told in [
+        "  limit     plan the caller's plan, default free: passes (plan:free admits, 4 left; plan:free:quota admits, 9 left)\n",
+        "  plan      free: plan:free 5/min by caller.id, token_bucket burst 5, cost 1, exact, on_store_failure local\n",
+        "  plan      free: plan:free:quota 10/month by caller.tenant, or else caller.id, quota in Europe/Berlin, cost 1, \
+         exact, on_store_failure closed\n",
+        "ratelimit-policy: \"plan:free\";q=5;w=60, \"plan:free:quota\";q=10;w=2",
+    ] {
+        assert!(out.contains(told), "{told} in {out}");
+    }
+    let (_, out, _) = ask("/b").await;
+    assert!(out.contains("default none: stops here, plan_unknown: the caller has no plan\n"), "{out}");
+    assert!(out.contains("  status    403\n") && !out.contains("  plan "), "{out}");
+}
+
+#[tokio::test]
 async fn explain_tells_which_branch_of_a_split_a_request_takes_and_why() {
     let config = Config::of(
         r#"version: 1

@@ -193,11 +193,12 @@ mod tests {
         exchange.attempts = 2;
         exchange.upstream_time = Some(Duration::from_millis(3));
         exchange.took = Duration::from_micros(3_500);
+        exchange.plan = Some("free".into());
         exchange.limits = vec![LimitVerdict { name: "per-ip".into(), admitted: false, remaining: 0 }];
         exchange.shadowed.refusal(&Refusal::AddressDenied { ip: exchange.ip });
         assert_eq!(
             json_line(&exchange),
-            r#"{"time":"2026-11-24T12:15:13.123Z","id":"id-1","method":"POST","host":"api.example.com","path":"/orders/\"1\"","ip":"192.0.2.1","route":"orders","status":429,"stopped_by":"over_limit","detail":"over the limit\nper-ip","upstream":"orders","attempts":2,"upstream_us":3000,"took_us":3500,"limits":[{"name":"per-ip","admitted":false,"remaining":0}],"shadowed":["address_denied"]}"#
+            r#"{"time":"2026-11-24T12:15:13.123Z","id":"id-1","method":"POST","host":"api.example.com","path":"/orders/\"1\"","ip":"192.0.2.1","route":"orders","status":429,"stopped_by":"over_limit","detail":"over the limit\nper-ip","upstream":"orders","attempts":2,"upstream_us":3000,"took_us":3500,"plan":"free","limits":[{"name":"per-ip","admitted":false,"remaining":0}],"shadowed":["address_denied"]}"#
         );
     }
 

@@ -85,7 +85,7 @@ pub enum Refusal {
         why: &'static str,
     },
     /// The caller's plan is to say what it may take, and it has none that the config has.
-    #[error("the caller's plan {plan:?} is none of the config's")]
+    #[error("the caller has {}", no_plan(plan))]
     PlanUnknown {
         /// The plan; empty where the caller has none.
         plan: String,
@@ -163,6 +163,11 @@ pub enum Refusal {
         /// What happened, for the log.
         detail: String,
     },
+}
+
+/// What the caller has instead of a plan of the config.
+fn no_plan(plan: &str) -> String {
+    if plan.is_empty() { "no plan".to_owned() } else { format!("the plan {plan:?}, which the config does not have") }
 }
 
 /// What of a refusal goes on the wire.

@@ -64,10 +64,9 @@ impl Reader<'_> {
         self.limit(name, node, on_store_failure)
     }
 
-    /// `quota:` of a plan. It fails closed where nothing else is said: it is what is paid for (state.md §13.1).
+    /// `quota:` of a plan. A hard one fails closed where nothing else is said: it is what is paid for (state.md §13.1).
     fn quota(&mut self, plan: &str, node: &Node, zone: Option<Zone>) -> Option<Limit> {
         let mut fields = Fields::of(node, "a quota", &mut self.problems)?;
-        fields.later(&["soft"]);
         let limit = fields.need("limit", &mut self.problems).and_then(|node| self.quota_limit(node));
         let per = fields.need("per", &mut self.problems).and_then(|node| {
             let periods = [Per::Hour, Per::Day, Per::Week, Per::Month].map(|per| (period(per), per));
@@ -77,15 +76,29 @@ impl Reader<'_> {
             Some(node) => self.limit_key(node),
             None => Some(LimitKey::Caller),
         };
+        let soft = match fields.take("soft") {
+            Some(node) => self.problems.boolean(node, "`soft`"),
+            None => Some(false),
+        };
         let on_store_failure = match fields.take("on_store_failure") {
-            Some(node) => self.read_on_store_failure(node),
+            Some(node) => self.quota_without_table(node, soft == Some(true)),
+            None if soft == Some(true) => Some(OnStoreFailure::Open),
             None => Some(OnStoreFailure::Closed),
         };
         fields.finish(&mut self.problems);
         let rate = Rate { count: limit?, per: per? };
         let name = Arc::from(format!("plan:{plan}:quota"));
         let quota = Limit::new(Arc::clone(&self.name), name, rate, by?, on_store_failure?);
-        Some(quota.counted_by(Algorithm::Quota { zone: zone? }).of_plan(plan))
+        Some(quota.counted_by(Algorithm::Quota { zone: zone?, soft: soft? }).of_plan(plan))
+    }
+
+    fn quota_without_table(&mut self, node: &Node, soft: bool) -> Option<OnStoreFailure> {
+        let read = self.read_on_store_failure(node)?;
+        if soft && read == OnStoreFailure::Closed {
+            self.problems.error(node.place, "a soft quota refuses nothing: its `on_store_failure` is open or local");
+            return None;
+        }
+        Some(read)
     }
 
     fn quota_limit(&mut self, node: &Node) -> Option<u64> {

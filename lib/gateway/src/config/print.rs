@@ -212,7 +212,7 @@ fn limits(limits: &Limits) -> String {
     let each = limits.0.iter().map(|used| match &used.limit {
         Used::Limit(limit) => self::limit(limit, used.mode),
         Used::Plan(plan) => {
-            let default = plan.default.as_ref().map_or("none: who has no plan is refused", |plan| &plan.name);
+            let default = plan.default.as_ref().map_or("none", |plan| &plan.name);
             format!("{}{} the caller's plan, default {default}", plan.name, shown(used.mode))
         }
     });

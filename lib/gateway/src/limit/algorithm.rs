@@ -53,6 +53,8 @@ pub enum Algorithm {
     Quota {
         /// Whose calendar it is.
         zone: Zone,
+        /// Whether what is beyond it passes, and is told.
+        soft: bool,
     },
 }
 
@@ -103,7 +105,7 @@ impl Algorithm {
             Self::SlidingWindow { approximate: false } => Box::new(Sliding::new(rate)),
             Self::SlidingWindow { approximate: true } => Box::new(Pair::new(rate)),
             Self::SlidingLog => Box::new(Log::new(rate)),
-            Self::Quota { zone } => Box::new(Quota::new(rate, zone)),
+            Self::Quota { zone, soft } => Box::new(Quota::new(rate, zone, soft)),
         }
     }
 }
@@ -116,7 +118,8 @@ impl fmt::Display for Algorithm {
             Self::LeakyBucket { burst, queue } if queue.is_zero() => write!(f, " burst {burst}"),
             Self::LeakyBucket { burst, queue } => write!(f, " burst {burst} queue {queue:?}"),
             Self::SlidingWindow { approximate: true } => f.write_str(" approximate"),
-            Self::Quota { zone } => write!(f, " in {}", zone.name()),
+            Self::Quota { zone, soft: false } => write!(f, " in {}", zone.name()),
+            Self::Quota { zone, soft: true } => write!(f, " in {}, soft", zone.name()),
             Self::FixedWindow | Self::SlidingWindow { approximate: false } | Self::SlidingLog => Ok(()),
         }
     }
@@ -213,6 +216,11 @@ pub(super) trait Meter: Send + Sync + fmt::Debug {
 
     /// Until when nothing of the size asked is let in, by an item that is as `seen`; `None` where it may be.
     fn over(&self, ask: &Ask, seen: &Seen) -> Option<Timestamp>;
+
+    /// Until when nothing would have been let in, where what was taken is beyond the limit and passes all the same.
+    fn beyond(&self, _ask: &Ask, _seen: &Seen) -> Option<Timestamp> {
+        None
+    }
 
     /// The update that takes what is asked from an item that is as `seen` (and is refused by another).
     fn attempt(&self, ask: &Ask, seen: &Seen) -> Arc<Taking>;

@@ -24,6 +24,8 @@ const KEPT: Duration = Duration::from_secs(2 * 86_400);
 #[derive(Debug)]
 pub(super) struct Quota {
     limit: u64,
+    /// Whether what is beyond the limit is counted and passes.
+    soft: bool,
     calendar: Calendar,
     /// The latest period asked for, so that a request does no arithmetic of time zones.
     current: Mutex<Option<Current>>,
@@ -37,8 +39,8 @@ struct Current {
 }
 
 impl Quota {
-    pub(super) fn new(rate: Rate, zone: Zone) -> Self {
-        Self { limit: rate.count, calendar: Calendar::new(zone, rate.per), current: Mutex::new(None) }
+    pub(super) fn new(rate: Rate, zone: Zone, soft: bool) -> Self {
+        Self { limit: rate.count, soft, calendar: Calendar::new(zone, rate.per), current: Mutex::new(None) }
     }
 
     fn period(&self, at: Timestamp) -> Period {
@@ -62,6 +64,9 @@ impl Quota {
 
     fn take(&self, period: &Period, cost: u64) -> Taking {
         let update = Update::new().add(USED, cost.into()).set("x", expiry(period.end.plus(KEPT)));
+        if self.soft {
+            return (update, Terms::default());
+        }
         let room = i128::from(self.limit) - i128::from(cost);
         (update, Terms::when(Condition::missing(USED).or(Condition::at_most(USED, room))))
     }
@@ -100,7 +105,11 @@ impl Meter for Quota {
     fn over(&self, ask: &Ask, seen: &Seen) -> Option<Timestamp> {
         let Seen::Quota { at, .. } = seen else { return None };
         let over = self.used(ask, seen).saturating_add(ask.cost) > self.limit;
-        (over && ask.at.since(*at) < BELIEVED).then(|| self.period(ask.at).end)
+        (over && !self.soft && ask.at.since(*at) < BELIEVED).then(|| self.period(ask.at).end)
+    }
+
+    fn beyond(&self, ask: &Ask, seen: &Seen) -> Option<Timestamp> {
+        (self.used(ask, seen) > self.limit).then(|| self.period(ask.at).end)
     }
 
     fn attempt(&self, ask: &Ask, _: &Seen) -> Arc<Taking> {
@@ -150,7 +159,7 @@ mod tests {
 
     #[test]
     fn the_updates_are_those_of_the_design() {
-        let quota = Quota::new(Rate { count: 100, per: Per::Day }, Zone::UTC);
+        let quota = Quota::new(Rate { count: 100, per: Per::Day }, Zone::UTC, false);
         let (update, terms) = &*quota.attempt(&ask(10 * DAY + 7, 2), &Seen::Nothing);
         assert_eq!(update, &Update::new().add("u", 2).set("x", 11 * DAY + 2 * DAY + 1 + 120));
         assert_eq!(terms, &Terms::when(Condition::missing("u").or(Condition::at_most("u", 98_i128))));
@@ -159,8 +168,19 @@ mod tests {
     }
 
     #[test]
+    fn a_soft_one_counts_on_and_says_that_it_is_passed() {
+        let quota = Quota::new(Rate { count: 5, per: Per::Day }, Zone::UTC, true);
+        assert_eq!(quota.attempt(&ask(DAY, 1), &Seen::Nothing).1, Terms::default());
+        for (used, left, beyond) in [(4, 1, false), (5, 0, false), (6, 0, true)] {
+            let seen = quota.read(&ask(DAY, 1), &Item::new().with("u", used)).expect("an item");
+            assert_eq!((quota.left(&ask(DAY, 1), &seen), quota.over(&ask(DAY, 1), &seen)), (left, None));
+            assert_eq!(quota.beyond(&ask(DAY, 1), &seen), beyond.then(|| Timestamp::from_secs(2 * DAY)));
+        }
+    }
+
+    #[test]
     fn what_was_seen_counts_in_its_own_period_alone() {
-        let quota = Quota::new(Rate { count: 5, per: Per::Day }, Zone::UTC);
+        let quota = Quota::new(Rate { count: 5, per: Per::Day }, Zone::UTC, false);
         let seen = quota.read(&ask(DAY - 1, 1), &Item::new().with("u", 5)).expect("an item");
         assert_eq!(quota.over(&ask(DAY - 1, 1), &seen), Some(Timestamp::from_secs(DAY)));
         assert_eq!((quota.left(&ask(DAY - 1, 1), &seen), quota.left(&ask(DAY, 1), &seen)), (0, 5));
@@ -169,7 +189,7 @@ mod tests {
 
     #[test]
     fn what_was_full_is_believed_for_ten_seconds() {
-        let quota = Quota::new(Rate { count: 5, per: Per::Month }, Zone::UTC);
+        let quota = Quota::new(Rate { count: 5, per: Per::Month }, Zone::UTC, false);
         let seen = quota.read(&ask(100, 1), &Item::new().with("u", 5)).expect("an item");
         assert!(quota.over(&ask(109, 1), &seen).is_some());
         assert!(quota.over(&ask(110, 1), &seen).is_none());
@@ -177,7 +197,7 @@ mod tests {
 
     #[test]
     fn the_update_of_a_period_is_made_once_and_never_used_in_another() {
-        let quota = Quota::new(Rate { count: 5, per: Per::Day }, Zone::UTC);
+        let quota = Quota::new(Rate { count: 5, per: Per::Day }, Zone::UTC, false);
         let first = quota.attempt(&ask(DAY, 1), &Seen::Nothing);
         assert!(Arc::ptr_eq(&first, &quota.attempt(&ask(2 * DAY - 1, 1), &Seen::Nothing)));
         assert_ne!(first, quota.attempt(&ask(DAY, 2), &Seen::Nothing));

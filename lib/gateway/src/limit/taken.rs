@@ -28,7 +28,7 @@ pub struct Taken {
     pub verdicts: Vec<LimitVerdict>,
     /// The plan that the caller's limits come from, where a limit is by plan.
     pub plan: Option<Arc<str>>,
-    /// What limits in shadow would have refused.
+    /// What limits in shadow, and soft quotas, would have refused.
     pub shadowed: Shadowed,
     /// What a refused request took and gives back, once the answer is out.
     pub returns: Returns,
@@ -73,7 +73,7 @@ pub(super) fn conclude(asked: &[Asked<'_>], clock: &dyn Clock) -> Taken {
             state = one.state(answer, returned, now);
             let remaining = state.map_or(0, |(left, _)| left);
             taken.verdicts.push(LimitVerdict { name: Arc::clone(&one.limit.name), admitted, remaining });
-            if one.mode == Mode::Shadow
+            if !one.refuses()
                 && let Some(refusal) = one.why_not(answer, now)
             {
                 taken.shadowed.refusal(&refusal);
@@ -116,11 +116,13 @@ impl Asked<'_> {
     }
 
     fn why_not(&self, answer: Answer, now: Timestamp) -> Option<Refusal> {
+        let over = |until: Timestamp| {
+            let limit = Arc::clone(&self.limit.name);
+            Refusal::OverLimit { limit, retry_after: until.since(now) }
+        };
         match answer {
-            Answer::Admitted { .. } => None,
-            Answer::Over { until, .. } => {
-                Some(Refusal::OverLimit { limit: Arc::clone(&self.limit.name), retry_after: until.since(now) })
-            }
+            Answer::Admitted { seen, ask, .. } => self.limit.meter.beyond(&ask, &seen).map(over),
+            Answer::Over { until, .. } => Some(over(until)),
             Answer::Unanswered => Some(Refusal::StateUnavailable { policy: Arc::clone(&self.limit.name) }),
         }
     }

@@ -24,7 +24,7 @@ fn plan_on(name: &str, rate: u64, limit: u64, per: Per, on_store_failure: OnStor
     let quota_name = format!("plan:{name}:quota").into();
     let limit = Rate { count: limit, per };
     let quota = Limit::new("shop".into(), quota_name, limit, LimitKey::Caller, on_store_failure);
-    let quota = quota.counted_by(Algorithm::Quota { zone }).of_plan(name);
+    let quota = quota.counted_by(Algorithm::Quota { zone, soft: false }).of_plan(name);
     Arc::new(Plan { name: name.into(), limits: vec![rate, Arc::new(quota)] })
 }
 
@@ -313,6 +313,25 @@ async fn without_the_table_a_quota_is_closed_or_what_it_says() {
         clock.set(SATURDAY + 12 * HOUR);
         assert_eq!(passing(&local, &acme("pro"), 5, &table, &clock).await, 2, "a new day in this environment too");
     }
+}
+
+#[tokio::test]
+async fn a_soft_quota_refuses_nobody_and_tells_what_is_beyond_it() {
+    let zone = Zone::find("Europe/Berlin").unwrap();
+    let rate = Rate { count: 2, per: Per::Day };
+    let quota = Limit::new("shop".into(), "plan:pro:quota".into(), rate, LimitKey::Caller, OnStoreFailure::Open);
+    let quota = quota.counted_by(Algorithm::Quota { zone, soft: true }).of_plan("pro");
+    let limits = only(Arc::new(Plan { name: "pro".into(), limits: vec![Arc::new(quota)] }));
+    let (table, clock) = (FaultyTable::new(Fault::None), TestClock::at(SATURDAY));
+    for (left, beyond) in [(1, false), (0, false), (0, true), (0, true)] {
+        let taken = take_as(&limits, &acme("pro"), &table, &clock).await;
+        assert!(taken.refused.is_none());
+        assert_eq!(taken.fields["ratelimit"], format!(r#""plan:pro:quota";r={left};t=43200"#));
+        assert_eq!(taken.shadowed.codes(), if beyond { vec!["over_limit"] } else { Vec::new() });
+    }
+    assert_eq!(attribute(&table, &quota_item("pro", Per::Day, "20260328"), "u").await, Some(4), "all are counted");
+    table.becomes(Fault::Unavailable);
+    assert!(take_as(&limits, &acme("pro"), &table, &clock).await.refused.is_none());
 }
 
 proptest! {
