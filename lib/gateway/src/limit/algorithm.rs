@@ -251,6 +251,11 @@ pub(super) trait Meter: Send + Sync + fmt::Debug {
 
     /// When the item is as good as none: all is there again.
     fn full_at(&self, ask: &Ask, seen: &Seen) -> Timestamp;
+
+    /// Until when what was seen of the item tells anything.
+    fn believed_until(&self, ask: &Ask, seen: &Seen) -> Timestamp {
+        self.full_at(ask, seen)
+    }
 }
 
 /// Nanoseconds, to compute with.

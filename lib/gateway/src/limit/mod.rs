@@ -259,7 +259,7 @@ impl Limit {
     /// Keeps what `item` was when it was seen; `None` where it makes no sense.
     fn remember(&self, key: &Key, ask: &Ask, item: Option<&Item>) -> Option<Seen> {
         let seen = item.map_or(Some(Seen::Nothing), |item| self.meter.read(ask, item))?;
-        self.known.keep(key, seen, self.meter.full_at(ask, &seen), ask.at);
+        self.known.keep(key, seen, self.meter.believed_until(ask, &seen), ask.at);
         Some(seen)
     }
 

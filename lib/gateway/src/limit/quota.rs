@@ -144,6 +144,10 @@ impl Meter for Quota {
     fn full_at(&self, ask: &Ask, _: &Seen) -> Timestamp {
         self.period(ask.at).end
     }
+
+    fn believed_until(&self, ask: &Ask, _: &Seen) -> Timestamp {
+        ask.at.plus(BELIEVED)
+    }
 }
 
 #[cfg(test)]

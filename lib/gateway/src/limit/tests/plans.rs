@@ -250,6 +250,24 @@ async fn a_quota_that_is_known_to_be_used_up_is_not_asked_again_for_ten_seconds(
 }
 
 #[tokio::test]
+async fn many_tenants_of_a_month_leave_room_for_those_that_come_later() {
+    let (table, clock) = (FaultyTable::new(Fault::None), TestClock::at(SATURDAY));
+    let zone = Zone::UTC;
+    let rate = Rate { count: 1, per: Per::Month };
+    let quota = Limit::new("shop".into(), "plan:pro:quota".into(), rate, LimitKey::Caller, OnStoreFailure::Closed);
+    let quota = quota.counted_by(Algorithm::Quota { zone, soft: false }).of_plan("pro");
+    let limits = only(Arc::new(Plan { name: "pro".into(), limits: vec![Arc::new(quota)] }));
+    for tenant in 0..9_000 {
+        ask_as(&limits, &Caller::proved("k", &tenant.to_string(), "pro"), &table, &clock).await;
+    }
+    clock.set(SATURDAY + 11_000);
+    assert_eq!(passing(&limits, &acme("pro"), 1, &table, &clock).await, 1);
+    let updates = table.updates();
+    assert_eq!(passing(&limits, &acme("pro"), 20, &table, &clock).await, 0);
+    assert_eq!(table.updates(), updates, "what was seen found room");
+}
+
+#[tokio::test]
 async fn what_was_known_of_a_day_does_not_count_in_the_next() {
     let (limits, table, clock) =
         (only(plan("pro", 1_000, 2, Per::Day)), MemoryTable::default(), TestClock::at(SATURDAY + 12 * HOUR - 1));
