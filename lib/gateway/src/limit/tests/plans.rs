@@ -211,8 +211,10 @@ async fn what_a_rate_refuses_gives_its_token_of_the_quota_back() {
     assert_eq!(attribute(&table, &key, "u").await, Some(3));
     let remaining = taken.verdicts.iter().find(|verdict| &*verdict.name == "plan:pro:quota").unwrap().remaining;
     assert_eq!(remaining, 98, "as it is once that is given back");
+    clock.set(SATURDAY + 13 * HOUR);
     taken.returns.give(&table).await;
-    assert_eq!(attribute(&table, &key, "u").await, Some(2));
+    assert_eq!(attribute(&table, &key, "u").await, Some(2), "to the day it was taken from");
+    assert_eq!(attribute(&table, &quota_item("pro", Per::Day, "20260329"), "u").await, None);
 }
 
 #[tokio::test]
@@ -353,8 +355,6 @@ async fn a_soft_quota_refuses_nobody_and_tells_what_is_beyond_it() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(60))]
-
     /// Whatever the environments, their clocks, the faults and the moments: no period admits more than the quota, and
     /// where nothing was lost, each admits all that was asked up to it.
     #[test]
