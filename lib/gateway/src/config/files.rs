@@ -177,9 +177,10 @@ impl Reader<'_> {
 /// Keys that every file may hold; an included one holds no others.
 pub(crate) fn listed_keys(mut fields: Fields<'_>, problems: &mut Problems) {
     fields.take("upstreams");
+    fields.take("auth");
     fields.take("limits");
     fields.take("routes");
-    fields.later(&["auth", "plans", "shedding"]);
+    fields.later(&["plans", "shedding"]);
     fields.finish(problems);
 }
 

@@ -4,6 +4,7 @@
 //! and either everything is right or nothing is used. [`compile`] is the only maker of [`Routes`]; nothing downstream
 //! validates. The format is `docs/config.md`.
 
+mod auth;
 mod edges;
 mod files;
 mod limits;
@@ -20,6 +21,7 @@ mod upstreams;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::auth::ApiKeys;
 use crate::expression::{Expression, ExpressionProblem, Place as Stands, Scope, Template};
 use crate::forward::Backend;
 use crate::gateway::Routes;
@@ -33,6 +35,11 @@ pub use problem::{Place, Problem, Problems, Severity, SourceFile};
 mod tests;
 
 use tree::Node;
+
+/// A duration as the config writes it: `250ms`, `5s`, `1h`, `90d`.
+pub fn duration(text: &str) -> Option<std::time::Duration> {
+    read::parse_duration(text)
+}
 
 /// What compiling needs of the world.
 #[derive(Clone, Copy)]
@@ -85,6 +92,8 @@ pub(crate) struct Reader<'h> {
     pub(crate) upstreams: BTreeMap<String, Option<Arc<Backend>>>,
     /// Where each route's name was first written.
     pub(crate) route_names: BTreeMap<String, Place>,
+    /// What identifies callers by name, like upstreams.
+    pub(crate) auth: BTreeMap<String, Option<Arc<ApiKeys>>>,
     /// Limits by name, likewise.
     pub(crate) limits: BTreeMap<String, Option<Arc<Limit>>>,
 }
@@ -97,6 +106,7 @@ impl<'h> Reader<'h> {
             env: BTreeMap::new(),
             name: Arc::from("tollgate"),
             upstreams: BTreeMap::new(),
+            auth: BTreeMap::new(),
             limits: BTreeMap::new(),
             route_names: BTreeMap::new(),
         }
@@ -107,6 +117,9 @@ impl<'h> Reader<'h> {
         let root = self.root(documents.first()?)?;
         for document in &documents {
             self.read_upstreams(document);
+        }
+        for document in &documents {
+            self.read_auth(document);
         }
         for document in &documents {
             self.read_limits(document, root.on_store_failure);
@@ -159,6 +172,7 @@ impl<'h> Reader<'h> {
             router,
             routes: routes.into_iter().collect::<Option<Vec<_>>>()?,
             upstreams: self.upstreams.values().flatten().cloned().collect(),
+            auth: self.auth.values().flatten().cloned().collect(),
         })
     }
 
