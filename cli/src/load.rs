@@ -8,7 +8,7 @@ use tollgate::config::{self, Compiled, Host, Problems};
 use tollgate::gateway::World;
 use tollgate::table::{MemoryTable, Table};
 use tollgate_adapters::files::Disk;
-use tollgate_adapters::table::{DynamoSettings, DynamoTable, StaticCredentials};
+use tollgate_adapters::table::{DynamoSettings, DynamoTable, StaticCredentials, Timeouts};
 use tollgate_adapters::upstream::{HttpUpstream, UpstreamSettings};
 
 use crate::{Failure, line};
@@ -47,12 +47,17 @@ pub(crate) fn environment(name: &str) -> Option<String> {
 pub(crate) struct StateOption {
     /// `memory`, `dynamodb`, or `dynamodb:ENDPOINT` (DynamoDB Local, say). The tables are made where they are missing.
     #[arg(long, default_value = "memory", value_name = "STATE")]
-    state: String,
+    pub(crate) state: String,
 }
 
 impl StateOption {
-    /// Opens the table.
+    /// Opens the table, with the patience of a request's way.
     pub(crate) async fn open(&self) -> Result<Arc<dyn Table>, Failure> {
+        self.open_within(Timeouts::default()).await
+    }
+
+    /// Opens the table.
+    pub(crate) async fn open_within(&self, timeouts: Timeouts) -> Result<Arc<dyn Table>, Failure> {
         let endpoint = match self.state.split_once(':') {
             _ if self.state == "memory" => return Ok(Arc::new(MemoryTable::default())),
             None if self.state == "dynamodb" => environment("TOLLGATE_DYNAMODB_ENDPOINT"),
@@ -71,6 +76,7 @@ impl StateOption {
             control: environment("TOLLGATE_CONTROL_TABLE").unwrap_or(defaults.control),
             credentials: dummy.then(StaticCredentials::dummy),
             endpoint,
+            timeouts,
             ..DynamoSettings::default()
         };
         let table = DynamoTable::connect(settings).await;

@@ -84,7 +84,7 @@ impl Auth {
         for used in uses.iter().filter(|used| !used.keep) {
             headers.remove(used.method.header());
         }
-        identified.ok_or_else(|| match denied {
+        identified.ok_or(match denied {
             Denied::Missing => Refusal::CredentialsMissing,
             Denied::Invalid(why) => Refusal::CredentialsInvalid { why },
             Denied::Unchecked(why) => Refusal::CredentialsUnchecked { why },
