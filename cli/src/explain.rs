@@ -12,6 +12,7 @@ use tollgate::forward::split::{Drawn, DrawnBy};
 use tollgate::forward::{BoxFuture, Destination, Outbound, Target, Upstream, UpstreamFault};
 use tollgate::gateway::{Gateway, World};
 use tollgate::route::Route;
+use tollgate::table::{Reading, Which};
 
 use crate::load::{self, ConfigFile, StateOption};
 use crate::mixed::Mixed;
@@ -47,7 +48,10 @@ impl Explain {
         let compiled = self.config.compile()?;
         load::runtime()?.block_on(async {
             let noted = Arc::new(Noted::default());
-            let control = StateOption { state: self.state.clone() }.open().await?;
+            let control = StateOption { state: self.state.clone() }.open_standing().await?;
+            // The connection is made before the request, which would not wait for it.
+            let connected = control.get_many(Which::Control, &["ak#"], Reading::Eventual).await;
+            connected.map_err(|error| Failure::Outside(format!("the table: {error}")))?;
             let world = World {
                 table: Arc::new(Mixed::new(control)),
                 upstream: Arc::clone(&noted) as _,

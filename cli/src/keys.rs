@@ -10,7 +10,6 @@ use tollgate::auth::{ApiKeys, REVOKED_WITHIN};
 use tollgate::clock::{SystemClock, Timestamp};
 use tollgate::config;
 use tollgate::gateway::Routes;
-use tollgate_adapters::table::Timeouts;
 use tollgate_adapters::telemetry::rfc3339;
 
 use crate::check::Format;
@@ -41,7 +40,7 @@ enum Command {
 struct Which {
     #[command(flatten)]
     config: ConfigFile,
-    /// `dynamodb`, or `dynamodb:ENDPOINT` (DynamoDB Local, say). The tables are made where they are missing.
+    /// `dynamodb`, or `dynamodb:ENDPOINT` (DynamoDB Local, say), where the tables are made if they are missing.
     #[arg(long, default_value = "dynamodb", value_name = "STATE")]
     state: String,
     /// The entry of the config's `auth`; may be left out where there is one.
@@ -122,7 +121,7 @@ impl Keys {
         let routes = which.config.compile()?.routes;
         let keys = which.keys(&routes)?;
         load::runtime()?.block_on(async {
-            let table = StateOption { state: which.state.clone() }.open_within(PATIENT).await?;
+            let table = StateOption { state: which.state.clone() }.open_standing().await?;
             let keyring = Keyring { keys, table: &*table, clock: &SystemClock };
             match &self.command {
                 Command::Create(create) => create.run(&keyring).await,
@@ -160,7 +159,7 @@ impl Create {
             scopes: self.scopes.iter().cloned().collect::<BTreeSet<_>>(),
             lives: self.expires,
         };
-        let made = keyring.create(&order, seed()?).await.map_err(failure)?;
+        let made = keyring.create(&order, seed()?).await.map_err(|error| failure(&error))?;
         tell_made(&made, self.which.format);
         Ok(())
     }
@@ -168,7 +167,7 @@ impl Create {
 
 impl List {
     async fn run(&self, keyring: &Keyring<'_>) -> Result<(), Failure> {
-        let entries = keyring.list(&self.which.tenant).await.map_err(failure)?;
+        let entries = keyring.list(&self.which.tenant).await.map_err(|error| failure(&error))?;
         if self.which.format == Format::Json {
             line::print(&entries.iter().map(to_json).collect::<Value>().to_string());
             return Ok(());
@@ -184,7 +183,8 @@ impl List {
 impl Rotate {
     async fn run(&self, keyring: &Keyring<'_>) -> Result<(), Failure> {
         let Self { id, which, overlap, expires } = self;
-        let made = keyring.rotate(&which.tenant, id, *overlap, *expires, seed()?).await.map_err(failure)?;
+        let made =
+            keyring.rotate(&which.tenant, id, *overlap, *expires, seed()?).await.map_err(|error| failure(&error))?;
         tell_made(&made, which.format);
         if which.format == Format::Human {
             let end = rfc3339(Timestamp::from_secs(made.entry.created).plus(*overlap));
@@ -197,7 +197,7 @@ impl Rotate {
 impl Revoke {
     async fn run(&self, keyring: &Keyring<'_>) -> Result<(), Failure> {
         let Self { id, which } = self;
-        let revoked = keyring.revoke(&which.tenant, id).await.map_err(failure)?;
+        let revoked = keyring.revoke(&which.tenant, id).await.map_err(|error| failure(&error))?;
         let within = REVOKED_WITHIN.as_secs();
         match which.format {
             Format::Json => line::print(&json!({"id": id, "revoked": revoked, "within_s": within}).to_string()),
@@ -266,7 +266,7 @@ fn seed() -> Result<Seed, Failure> {
     Ok(seed)
 }
 
-fn failure(error: KeyringError) -> Failure {
+fn failure(error: &KeyringError) -> Failure {
     match error {
         KeyringError::Table(_) => Failure::Outside(error.to_string()),
         KeyringError::Invalid(_)
@@ -275,9 +275,3 @@ fn failure(error: KeyringError) -> Failure {
         | KeyringError::NoPepper { .. } => Failure::Input(error.to_string()),
     }
 }
-
-/// A person waits here, and the connection is new.
-const PATIENT: Timeouts = {
-    let long = Duration::from_secs(10);
-    Timeouts { connect: long, attempt: long, operation: long, sending: long }
-};
