@@ -15,14 +15,14 @@ use crate::dynamo;
 use crate::program::binary;
 use crate::wire::soon;
 
-fn tollgate() -> Command {
+pub(crate) fn tollgate() -> Command {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut command = Command::new(binary("tollgate", "TOLLGATE_BIN"));
     command.current_dir(root).kill_on_drop(true).stdin(Stdio::null());
     command
 }
 
-async fn run(args: &[&str]) -> (Option<i32>, String, String) {
+pub(crate) async fn run(args: &[&str]) -> (Option<i32>, String, String) {
     let Output { status, stdout, stderr } = soon(tollgate().args(args).output()).await.unwrap();
     (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
 }
@@ -39,8 +39,13 @@ impl Config {
         config
     }
 
-    fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.folder.path().join("gateway.yaml")
+    }
+
+    /// Another file in its folder.
+    pub(crate) fn add(&self, name: &str, text: &str) {
+        fs::write(self.folder.path().join(name), text).unwrap();
     }
 
     /// Written whole before it takes the old one's place, as editors do.
@@ -87,6 +92,10 @@ impl Dev {
         get(self.port, target).await
     }
 
+    pub(crate) async fn get_with(&self, target: &str, field: &str) -> (u16, String) {
+        get_with(self.port, target, field).await
+    }
+
     pub(crate) fn signal(&self, signal: &str) {
         let pid = self.child.id().unwrap().to_string();
         assert!(std::process::Command::new("kill").args([signal, &pid]).status().unwrap().success());
@@ -94,8 +103,12 @@ impl Dev {
 }
 
 async fn get(port: u16, target: &str) -> (u16, String) {
+    get_with(port, target, "x-nothing: 1").await
+}
+
+async fn get_with(port: u16, target: &str, field: &str) -> (u16, String) {
     let mut stream = soon(TcpStream::connect(("127.0.0.1", port))).await.unwrap();
-    let request = format!("GET {target} HTTP/1.1\r\nhost: a.example\r\nconnection: close\r\n\r\n");
+    let request = format!("GET {target} HTTP/1.1\r\nhost: a.example\r\n{field}\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     soon(stream.read_to_string(&mut answer)).await.unwrap();
@@ -176,7 +189,7 @@ routes:
   - {name: b, match: {path: /b}, address: {deny: [127.0.0.1]}, body: {max: 4B}, mode: enforce, to: {respond: {}}}
 "#,
     );
-    fs::write(config.folder.path().join("secret.txt"), "right").unwrap();
+    config.add("secret.txt", "right");
     let path = config.path();
     let ask = |rest: &'static [&'static str]| {
         let config = ["explain", "--config", path.to_str().unwrap()].map(str::to_owned);

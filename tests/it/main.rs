@@ -13,6 +13,7 @@ mod docs;
 mod door;
 mod dynamo;
 mod hostile;
+mod keys;
 mod lambda;
 mod local_door;
 mod process;

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use http_body_util::BodyExt;
 
+use crate::auth::Caller;
 use crate::clock::Timestamp;
 use crate::forward::split::Drawn;
 use crate::mode::Shadowed;
@@ -192,6 +193,8 @@ pub struct Exchange {
     pub ip: IpAddr,
     /// The route that took it; `None` where none did.
     pub route: Option<Arc<str>>,
+    /// Who called; `None` where that was not asked, or not proved.
+    pub caller: Option<Caller>,
     /// The status that went back.
     pub status: StatusCode,
     /// Reason code of a refusal ([`crate::refusal::Refusal::code`]), or of an early answer (`preflight`, `redirect`…).
@@ -238,6 +241,7 @@ impl Exchange {
             host: request.origin.host.clone(),
             ip: request.origin.ip,
             route: None,
+            caller: None,
             status: StatusCode::OK,
             stopped_by: None,
             detail: None,

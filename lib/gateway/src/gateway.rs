@@ -15,7 +15,7 @@ use std::time::Duration;
 use http::header::ORIGIN;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
-use crate::auth::Caller;
+use crate::auth::{ApiKeys, Caller};
 use crate::clock::{Clock, Timestamp};
 use crate::edge::Edge;
 use crate::exchange::{After, Body, Exchange, Origin, Request, Response, Served};
@@ -59,6 +59,8 @@ pub struct Routes {
     pub plans: Plans,
     /// By name.
     pub upstreams: Vec<Arc<Backend>>,
+    /// By name.
+    pub auth: Vec<Arc<ApiKeys>>,
 }
 
 /// Why a request does not reach the end of `serve`.
@@ -142,7 +144,8 @@ impl Gateway {
         route.preflight(&request, &mut exchange.shadowed)?; // 204
         route.screen.check(&request, &mut exchange.shadowed)?; // 403 413 415
         (request.body, trail.body) = route.screen.limit_body(request.body);
-        let caller = route.auth.identify();
+        let caller = route.auth.identify(&mut request.headers, &*self.world.table, &*self.world.clock).await?; // 401 503
+        exchange.caller = Some(caller.clone());
         let facts = facts(&request, &path, &params, Some(&caller), &route.name, now);
         let taken =
             route.limits.take(&facts, &caller, &*self.world.table, &*self.world.clock, request.origin.deadline).await;

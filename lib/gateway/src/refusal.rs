@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use crate::exchange::{Body, Response};
@@ -77,6 +77,21 @@ pub enum Refusal {
     ContentTypeRefused {
         /// The type as sent; empty where there was none.
         given: String,
+    },
+    /// The route wants to know who calls, and nothing in the request says so.
+    #[error("there are no credentials")]
+    CredentialsMissing,
+    /// What says who calls is no good. Clients are not told whether it never was, or is no more.
+    #[error("the credentials are no good: {why}")]
+    CredentialsInvalid {
+        /// What is wrong with them, for the log.
+        why: String,
+    },
+    /// What says who calls may be good, and cannot be checked.
+    #[error("the credentials cannot be checked: {why}")]
+    CredentialsUnchecked {
+        /// What is missing, for the log.
+        why: String,
     },
     /// A value that goes into the upstream request would break it: CR, LF, NUL, or a path segment that is no name.
     #[error("the request cannot be made into an upstream request: {why}")]
@@ -208,6 +223,15 @@ impl Refusal {
                 "content_type_refused",
                 "The body's content type is not taken here.",
             ),
+            Self::CredentialsMissing => {
+                (StatusCode::UNAUTHORIZED, "credentials_missing", "The request needs credentials.")
+            }
+            Self::CredentialsInvalid { .. } => {
+                (StatusCode::UNAUTHORIZED, "credentials_invalid", "The request's credentials are not taken.")
+            }
+            Self::CredentialsUnchecked { .. } => {
+                (StatusCode::SERVICE_UNAVAILABLE, "credentials_unchecked", "Try again shortly.")
+            }
             Self::Unforwardable { .. } => {
                 (StatusCode::BAD_REQUEST, "unforwardable", "A value in the request cannot be sent on.")
             }
@@ -259,7 +283,7 @@ impl Refusal {
     }
 
     /// The answer: problem+json (RFC 9457) with the request's id as `instance`, and the fields that belong to the
-    /// refusal (`Allow`, `Retry-After`).
+    /// refusal (`Allow`, `Retry-After`, `WWW-Authenticate`).
     pub fn into_response(&self, id: &str) -> Response {
         let wire = self.wire();
         let problem = serde_json::json!({
@@ -290,7 +314,17 @@ impl Refusal {
                     headers.insert(RETRY_AFTER, secs);
                 }
             }
-            Self::StateUnavailable { .. } | Self::SecretUnavailable { .. } | Self::UpstreamEmpty { .. } => {
+            // A challenge (RFC 9110 §11.6.1) that says no more than the code does.
+            Self::CredentialsMissing => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("ApiKey error=\"credentials_missing\""));
+            }
+            Self::CredentialsInvalid { .. } => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("ApiKey error=\"credentials_invalid\""));
+            }
+            Self::StateUnavailable { .. }
+            | Self::SecretUnavailable { .. }
+            | Self::CredentialsUnchecked { .. }
+            | Self::UpstreamEmpty { .. } => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
             }
             Self::Malformed { .. }
@@ -336,6 +370,9 @@ mod tests {
             Refusal::BodyStalled,
             Refusal::BodyBroken,
             Refusal::ContentTypeRefused { given: "text/plain".to_owned() },
+            Refusal::CredentialsMissing,
+            Refusal::CredentialsInvalid { why: "partners: no such key".to_owned() },
+            Refusal::CredentialsUnchecked { why: "partners: the table did not answer".to_owned() },
             Refusal::Unforwardable { why: "a line break" },
             Refusal::PlanUnknown { plan: "gold".to_owned() },
             Refusal::OverLimit { limit: Arc::from("per-ip"), retry_after: Duration::from_millis(1500) },

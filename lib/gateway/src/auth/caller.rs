@@ -1,22 +1,42 @@
 //! The caller, as identification proved it.
 
-/// Who calls. Only [`Auth::identify`] makes one, so limiting before identifying does not compile.
-#[derive(Debug, Clone, Default)]
+use std::sync::Arc;
+
+/// Who calls. Only [`super::Auth::identify`] makes one, so limiting before identifying does not compile.
+///
+/// Cheap to clone: a key that is known is the same caller for every request.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
-    id: String,
-    tenant: String,
-    plan: String,
-    scopes: Vec<String>,
-    groups: Vec<String>,
+    id: Arc<str>,
+    tenant: Arc<str>,
+    plan: Arc<str>,
+    scopes: Arc<[String]>,
+    groups: Arc<[String]>,
     via: &'static str,
 }
 
 impl Caller {
-    /// A caller as a key would prove it.
+    /// Anyone: nothing is known, not even who it is.
+    pub(super) fn public() -> Self {
+        Self::of("none", "", "", "", Vec::new())
+    }
+
+    /// A caller that the method `via` identified.
+    pub(super) fn of(via: &'static str, id: &str, tenant: &str, plan: &str, scopes: Vec<String>) -> Self {
+        Self {
+            id: id.into(),
+            tenant: tenant.into(),
+            plan: plan.into(),
+            scopes: scopes.into(),
+            groups: Arc::default(),
+            via,
+        }
+    }
+
+    /// A caller as tests need one, identified by nothing.
     #[cfg(test)]
-    pub(crate) fn proved(id: &str, tenant: &str, plan: &str) -> Self {
-        let (id, tenant, plan) = (id.to_owned(), tenant.to_owned(), plan.to_owned());
-        Self { id, tenant, plan, via: "api_key", ..Self::default() }
+    pub(crate) fn of_test(id: &str, tenant: &str, plan: &str) -> Self {
+        Self::of("none", id, tenant, plan, Vec::new())
     }
 
     /// The caller's id; empty for the public.
@@ -47,21 +67,5 @@ impl Caller {
     /// The method that identified it: `none` for the public.
     pub fn via(&self) -> &'static str {
         self.via
-    }
-}
-
-/// How a route identifies its callers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Auth {
-    /// `auth: none`: anyone, written out and never implied.
-    Public,
-}
-
-impl Auth {
-    /// Identifies the caller.
-    pub fn identify(self) -> Caller {
-        match self {
-            Self::Public => Caller { via: "none", ..Caller::default() },
-        }
     }
 }

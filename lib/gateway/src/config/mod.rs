@@ -4,6 +4,7 @@
 //! and either everything is right or nothing is used. [`compile`] is the only maker of [`Routes`]; nothing downstream
 //! validates. The format is `docs/config.md`.
 
+mod auth;
 mod edges;
 mod files;
 mod limits;
@@ -21,6 +22,7 @@ mod upstreams;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::auth::ApiKeys;
 use crate::expression::{Expression, ExpressionProblem, Place as Stands, Scope, Template};
 use crate::forward::Backend;
 use crate::gateway::Routes;
@@ -34,6 +36,11 @@ pub use problem::{Place, Problem, Problems, Severity, SourceFile};
 mod tests;
 
 use tree::Node;
+
+/// A duration as the config writes it: `250ms`, `5s`, `1h`, `90d`.
+pub fn duration(text: &str) -> Option<std::time::Duration> {
+    read::parse_duration(text)
+}
 
 /// What compiling needs of the world.
 #[derive(Clone, Copy)]
@@ -86,6 +93,8 @@ pub(crate) struct Reader<'h> {
     pub(crate) upstreams: BTreeMap<String, Option<Arc<Backend>>>,
     /// Where each route's name was first written.
     pub(crate) route_names: BTreeMap<String, Place>,
+    /// What identifies callers by name, like upstreams.
+    pub(crate) auth: BTreeMap<String, Option<Arc<ApiKeys>>>,
     /// Plans by name, likewise.
     pub(crate) plans: BTreeMap<String, Option<Arc<Plan>>>,
     /// Limits by name, likewise.
@@ -100,6 +109,7 @@ impl<'h> Reader<'h> {
             env: BTreeMap::new(),
             name: Arc::from("tollgate"),
             upstreams: BTreeMap::new(),
+            auth: BTreeMap::new(),
             plans: BTreeMap::new(),
             limits: BTreeMap::new(),
             route_names: BTreeMap::new(),
@@ -113,6 +123,7 @@ impl<'h> Reader<'h> {
             self.read_upstreams(document);
         }
         for document in &documents {
+            self.read_auth(document);
             self.read_plans(document, root.on_store_failure);
         }
         for document in &documents {
@@ -167,6 +178,7 @@ impl<'h> Reader<'h> {
             routes: routes.into_iter().collect::<Option<Vec<_>>>()?,
             plans: self.whole_plans(),
             upstreams: self.upstreams.values().flatten().cloned().collect(),
+            auth: self.auth.values().flatten().cloned().collect(),
         })
     }
 

@@ -4,6 +4,7 @@
 use std::fmt::{self, Display, Write as _};
 use std::time::Duration;
 
+use crate::auth::{Auth, Pepper};
 use crate::edge::Edge;
 use crate::forward::balance::Balance;
 use crate::forward::retry::{Retry, RetryMethods};
@@ -64,7 +65,7 @@ impl Routes {
             ("preflight", cors(route)),
             ("shed", format!("{} (shedding is not built yet)", route.priority.as_str())),
             ("screen", screen(&route.screen)),
-            ("identify", "none: anyone".to_owned()),
+            ("identify", identify(&route.auth)),
             ("limit", limits(&route.limits)),
             ("request", request(&route.request)),
             ("timeout", timeouts(route)),
@@ -206,6 +207,21 @@ fn screen(screen: &Screen) -> String {
     let types: Vec<_> = bodies.content_types.iter().map(crate::screen::MediaRange::as_str).collect();
     let _ = write!(text, ", content types {}", if types.is_empty() { "any".to_owned() } else { list(&types) });
     text
+}
+
+fn identify(auth: &Auth) -> String {
+    let uses = match auth {
+        Auth::Public => return "none: anyone".to_owned(),
+        Auth::Any(uses) => uses,
+    };
+    let each = uses.iter().map(|used| {
+        let method = &used.method;
+        let kept = if used.keep { ", kept" } else { "" };
+        let peppers: Vec<_> = method.peppers().iter().map(Pepper::reference).collect();
+        let missing = method.missing_pepper().map(|missing| format!(", {missing} missing")).unwrap_or_default();
+        format!("{} (api_key in {}{kept}, pepper {}{missing})", method.name(), method.header(), list(&peppers))
+    });
+    each.collect::<Vec<_>>().join(" or ")
 }
 
 fn limits(limits: &Limits) -> String {

@@ -16,7 +16,7 @@ use proptest::prelude::*;
 
 use super::window::Window;
 use super::*;
-use crate::auth::Auth;
+use crate::auth::Caller;
 use crate::clock::Timestamp;
 use crate::exchange::{LimitVerdict, Scheme};
 use crate::expression::{Params, Place, Scope};
@@ -238,7 +238,7 @@ async fn take_until(
         response: None,
         now: clock.now(),
     };
-    limits.take(&facts, &Auth::Public.identify(), table, clock, deadline).await
+    limits.take(&facts, &Caller::of_test("", "", ""), table, clock, deadline).await
 }
 
 async fn take(limits: &Limits, ip: u8, table: &dyn Table, clock: &dyn Clock) -> Taken {

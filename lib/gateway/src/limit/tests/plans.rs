@@ -76,7 +76,7 @@ async fn passing(limits: &Limits, caller: &Caller, asked: usize, table: &dyn Tab
 }
 
 fn acme(plan: &str) -> Caller {
-    Caller::proved("key-1", "acme", plan)
+    Caller::of_test("key-1", "acme", plan)
 }
 
 /// The item of the tenant's quota.
@@ -96,7 +96,7 @@ async fn a_caller_may_take_what_its_plan_says() {
     let plans = [plan("free", 3, 100, Per::Day), plan("pro", 100, 5, Per::Day)];
     let limits = Limits(vec![by_plan(plans, None, Mode::Enforce)]);
     let (table, clock) = (MemoryTable::default(), TestClock::at(SATURDAY));
-    let (free, pro) = (Caller::proved("a", "small", "free"), Caller::proved("b", "large", "pro"));
+    let (free, pro) = (Caller::of_test("a", "small", "free"), Caller::of_test("b", "large", "pro"));
     assert_eq!(passing(&limits, &free, 9, &table, &clock).await, 3, "by its rate");
     assert_eq!(passing(&limits, &pro, 9, &table, &clock).await, 5, "by its quota");
     let taken = take_as(&limits, &free, &table, &clock).await;
@@ -147,7 +147,7 @@ async fn each_period_has_an_item_of_its_own_which_outlives_it() {
 async fn tenants_count_together_and_callers_without_one_alone() {
     let limits = only(plan("pro", 1_000, 2, Per::Day));
     let (table, clock) = (MemoryTable::default(), TestClock::at(SATURDAY));
-    let ask = async |id, tenant| passing(&limits, &Caller::proved(id, tenant, "pro"), 1, &table, &clock).await;
+    let ask = async |id, tenant| passing(&limits, &Caller::of_test(id, tenant, "pro"), 1, &table, &clock).await;
     assert_eq!([ask("a", "acme").await, ask("b", "acme").await, ask("c", "acme").await], [1, 1, 0]);
     assert_eq!([ask("acme", "").await, ask("acme", "").await, ask("acme", "").await], [1, 1, 0], "an id is no tenant");
     assert_eq!(ask("a", "").await, 1);
@@ -172,7 +172,7 @@ async fn with_a_default_who_has_no_plan_of_the_config_has_that() {
     let limits = Limits(vec![by_plan(plans(), Some("free"), Mode::Enforce)]);
     let (table, clock) = (MemoryTable::default(), TestClock::at(SATURDAY));
     for (tenant, plan, passes) in [("a", "", 2), ("b", "gold", 2), ("c", "pro", 5)] {
-        assert_eq!(passing(&limits, &Caller::proved("k", tenant, plan), 5, &table, &clock).await, passes, "{plan:?}");
+        assert_eq!(passing(&limits, &Caller::of_test("k", tenant, plan), 5, &table, &clock).await, passes, "{plan:?}");
     }
     let taken = take_as(&limits, &acme("gold"), &table, &clock).await;
     assert_eq!(taken.plan.as_deref(), Some("free"));
@@ -260,7 +260,7 @@ async fn many_tenants_of_a_month_leave_room_for_those_that_come_later() {
     let quota = quota.counted_by(Algorithm::Quota { zone, soft: false }).of_plan("pro");
     let limits = only(Arc::new(Plan { name: "pro".into(), limits: vec![Arc::new(quota)] }));
     for tenant in 0..9_000 {
-        ask_as(&limits, &Caller::proved("k", &tenant.to_string(), "pro"), &table, &clock).await;
+        ask_as(&limits, &Caller::of_test("k", &tenant.to_string(), "pro"), &table, &clock).await;
     }
     clock.set(SATURDAY + 11_000);
     assert_eq!(passing(&limits, &acme("pro"), 1, &table, &clock).await, 1);
