@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use tollgate::auth::keyring::{Entry, Keyring, KeyringError, Made, Order, Seed};
+use tollgate::auth::keyring::{Entry, Keyring, KeyringError, Made, Order, Renewal, Seed};
 use tollgate::auth::{ApiKeys, REVOKED_WITHIN};
 use tollgate::clock::{SystemClock, Timestamp};
 use tollgate::config;
@@ -58,7 +58,7 @@ struct Which {
 struct Create {
     #[command(flatten)]
     which: Which,
-    /// The caller's plan.
+    /// The caller's plan, one of the config's `plans`.
     #[arg(long, default_value = "", value_name = "PLAN", hide_default_value = true)]
     plan: String,
     /// What the caller may do.
@@ -90,6 +90,9 @@ struct Rotate {
     /// For how long the new key is good, like 90d; else for as long as the old one was.
     #[arg(long, value_parser = duration, value_name = "DURATION")]
     expires: Option<Duration>,
+    /// The new key's plan; else the old one's. The old one keeps its own until it ends.
+    #[arg(long, value_name = "PLAN")]
+    plan: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -122,7 +125,7 @@ impl Keys {
         let keys = which.keys(&routes)?;
         load::runtime()?.block_on(async {
             let table = StateOption { state: which.state.clone() }.open_standing().await?;
-            let keyring = Keyring { keys, table: &*table, clock: &SystemClock };
+            let keyring = Keyring { keys, plans: &routes.plans, table: &*table, clock: &SystemClock };
             match &self.command {
                 Command::Create(create) => create.run(&keyring).await,
                 Command::List(list) => list.run(&keyring).await,
@@ -159,7 +162,7 @@ impl Create {
             scopes: self.scopes.iter().cloned().collect::<BTreeSet<_>>(),
             lives: self.expires,
         };
-        let made = keyring.create(&order, seed()?).await.map_err(|error| failure(&error))?;
+        let made = keyring.create(&order, seed()?).await.map_err(|error| failure(&error, keyring))?;
         tell_made(&made, self.which.format);
         Ok(())
     }
@@ -167,7 +170,7 @@ impl Create {
 
 impl List {
     async fn run(&self, keyring: &Keyring<'_>) -> Result<(), Failure> {
-        let entries = keyring.list(&self.which.tenant).await.map_err(|error| failure(&error))?;
+        let entries = keyring.list(&self.which.tenant).await.map_err(|error| failure(&error, keyring))?;
         if self.which.format == Format::Json {
             line::print(&entries.iter().map(to_json).collect::<Value>().to_string());
             return Ok(());
@@ -182,9 +185,10 @@ impl List {
 
 impl Rotate {
     async fn run(&self, keyring: &Keyring<'_>) -> Result<(), Failure> {
-        let Self { id, which, overlap, expires } = self;
+        let Self { id, which, overlap, expires, plan } = self;
+        let renewal = Renewal { overlap: *overlap, lives: *expires, plan: plan.clone() };
         let made =
-            keyring.rotate(&which.tenant, id, *overlap, *expires, seed()?).await.map_err(|error| failure(&error))?;
+            keyring.rotate(&which.tenant, id, renewal, seed()?).await.map_err(|error| failure(&error, keyring))?;
         tell_made(&made, which.format);
         if which.format == Format::Human {
             let end = rfc3339(Timestamp::from_secs(made.entry.created).plus(*overlap));
@@ -197,7 +201,7 @@ impl Rotate {
 impl Revoke {
     async fn run(&self, keyring: &Keyring<'_>) -> Result<(), Failure> {
         let Self { id, which } = self;
-        let revoked = keyring.revoke(&which.tenant, id).await.map_err(|error| failure(&error))?;
+        let revoked = keyring.revoke(&which.tenant, id).await.map_err(|error| failure(&error, keyring))?;
         let within = REVOKED_WITHIN.as_secs();
         match which.format {
             Format::Json => line::print(&json!({"id": id, "revoked": revoked, "within_s": within}).to_string()),
@@ -266,9 +270,10 @@ fn seed() -> Result<Seed, Failure> {
     Ok(seed)
 }
 
-fn failure(error: &KeyringError) -> Failure {
+fn failure(error: &KeyringError, keyring: &Keyring<'_>) -> Failure {
     match error {
         KeyringError::Table(_) => Failure::Outside(error.to_string()),
+        KeyringError::UnknownPlan { plan } => Failure::Input(config::unknown_plan(plan, keyring.plans)),
         KeyringError::Invalid(_)
         | KeyringError::NotFound { .. }
         | KeyringError::Full { .. }

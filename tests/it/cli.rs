@@ -49,7 +49,7 @@ impl Config {
     }
 
     /// Written whole before it takes the old one's place, as editors do.
-    fn write(&self, text: &str) {
+    pub(crate) fn write(&self, text: &str) {
         let new = self.folder.path().join("new");
         fs::write(&new, text).unwrap();
         fs::rename(new, self.path()).unwrap();
@@ -96,6 +96,11 @@ impl Dev {
         get_with(self.port, target, field).await
     }
 
+    /// The whole answer, its head too.
+    pub(crate) async fn whole(&self, target: &str, field: &str) -> String {
+        whole(self.port, target, field).await
+    }
+
     pub(crate) fn signal(&self, signal: &str) {
         let pid = self.child.id().unwrap().to_string();
         assert!(std::process::Command::new("kill").args([signal, &pid]).status().unwrap().success());
@@ -107,13 +112,18 @@ async fn get(port: u16, target: &str) -> (u16, String) {
 }
 
 async fn get_with(port: u16, target: &str, field: &str) -> (u16, String) {
+    let answer = whole(port, target, field).await;
+    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, answer.split_once("\r\n\r\n").unwrap().1.to_owned())
+}
+
+async fn whole(port: u16, target: &str, field: &str) -> String {
     let mut stream = soon(TcpStream::connect(("127.0.0.1", port))).await.unwrap();
     let request = format!("GET {target} HTTP/1.1\r\nhost: a.example\r\n{field}\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     soon(stream.read_to_string(&mut answer)).await.unwrap();
-    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
-    (status, answer.split_once("\r\n\r\n").unwrap().1.to_owned())
+    answer
 }
 
 fn respond(body: &str) -> String {

@@ -38,9 +38,9 @@ fn compile(text: String) -> Result<(), String> {
 }
 
 #[test]
-fn the_readmes_config_compiles() {
+fn the_readmes_configs_compile() {
     let examples = examples(&text("README.md"), "yaml");
-    assert_eq!(examples.len(), 1);
+    assert_eq!(examples.len(), 2);
     for example in examples {
         compile(example).unwrap();
     }

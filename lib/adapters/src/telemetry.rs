@@ -242,7 +242,8 @@ mod tests {
         let (table, clock) = (tollgate::table::MemoryTable::default(), tollgate::clock::SystemClock);
         let pepper = Pepper::new("env:PEPPER", b"0123456789abcdef").unwrap();
         let keys = Arc::new(ApiKeys::new("partners", http::HeaderName::from_static("x-api-key"), vec![pepper], None));
-        let keyring = Keyring { keys: &keys, table: &table, clock: &clock };
+        let plans = tollgate::limit::Plans::default();
+        let keyring = Keyring { keys: &keys, plans: &plans, table: &table, clock: &clock };
         let order = Order {
             env: "live".to_owned(),
             tenant: "acme".to_owned(),

@@ -11,6 +11,7 @@ use super::ApiKeys;
 use super::key::{ApiKey, Pepper, base62};
 use super::record::{REVOKED, Record, SCHEMA, attribute};
 use crate::clock::{Clock, Timestamp};
+use crate::limit::Plans;
 use crate::table::{Condition, Item, KEY, Reading, Subject, Table, TableError, Terms, Update, Value, Which};
 
 /// How many keys a tenant may have. Those that are revoked or expired make room when it is needed.
@@ -31,6 +32,8 @@ const KEYS: &str = "ks";
 pub struct Keyring<'a> {
     /// The entry.
     pub keys: &'a ApiKeys,
+    /// The plans that a key may have. Where the config has none, a plan is a word for expressions, and any may be.
+    pub plans: &'a Plans,
     /// Where they are kept.
     pub table: &'a dyn Table,
     /// For expiry.
@@ -65,6 +68,17 @@ pub struct Order {
     pub scopes: BTreeSet<String>,
     /// For how long it is good; `None` until it is revoked.
     pub lives: Option<Duration>,
+}
+
+/// How a key is rotated.
+#[derive(Debug, Clone, Default)]
+pub struct Renewal {
+    /// For how long the old keys are still good.
+    pub overlap: Duration,
+    /// For how long the new one is; `None` for as long as the last one was.
+    pub lives: Option<Duration>,
+    /// The new one's plan; `None` for the last one's.
+    pub plan: Option<String>,
 }
 
 /// A key that was made.
@@ -129,6 +143,12 @@ pub enum KeyringError {
     /// What was asked for cannot be.
     #[error("{0}")]
     Invalid(String),
+    /// The config does not have the plan: whoever has the key would be refused.
+    #[error("unknown plan \"{plan}\"")]
+    UnknownPlan {
+        /// The plan.
+        plan: String,
+    },
     /// The tenant has no such key.
     #[error("the tenant \"{tenant}\" has no key {id} that is active")]
     NotFound {
@@ -182,27 +202,20 @@ impl Keyring<'_> {
         Ok(kept.into_iter().map(|Kept { item, record }| self.entry(&item, record, now)).collect())
     }
 
-    /// Makes a new key for the same caller. Those that it had end after `overlap`, or when they would have anyway.
-    /// Without `lives`, it is good for as long as the last one was.
+    /// Makes a new key for the same caller. Those that it had end after the overlap, or when they would have anyway.
     ///
     /// # Errors
     /// Any [`KeyringError`].
-    pub async fn rotate(
-        &self,
-        tenant: &str,
-        id: &str,
-        overlap: Duration,
-        lives: Option<Duration>,
-        seed: Seed,
-    ) -> Result<Made, KeyringError> {
+    pub async fn rotate(&self, tenant: &str, id: &str, renewal: Renewal, seed: Seed) -> Result<Made, KeyringError> {
         let standing = self.active(tenant, id).await?;
         let last = standing.iter().map(|kept| &kept.record).max_by_key(|record| record.version);
         let last = last.ok_or_else(|| not_found(tenant, id))?;
+        let Renewal { overlap, lives, plan } = renewal;
         let same = || last.expires.map(|expires| Duration::from_secs(expires.saturating_sub(last.created)));
         let order = Order {
             env: last.shown.split('_').nth(1).unwrap_or_default().to_owned(),
             tenant: tenant.to_owned(),
-            plan: last.plan.clone(),
+            plan: plan.unwrap_or_else(|| last.plan.clone()),
             scopes: last.scopes.clone(),
             lives: lives.or_else(same),
         };
@@ -233,6 +246,7 @@ impl Keyring<'_> {
 
     async fn issue(&self, order: &Order, seed: Seed, id: String, version: u64) -> Result<Made, KeyringError> {
         order.check()?;
+        self.check_plan(&order.plan)?;
         let pepper = self.pepper()?;
         let key = ApiKey::new(&order.env, seed.secret).ok_or_else(|| {
             KeyringError::Invalid(format!("\"{}\" must be 1 to 16 lower-case letters or digits", order.env))
@@ -255,6 +269,13 @@ impl Keyring<'_> {
         self.enlist(&order.tenant, &item).await?;
         self.table.put(Which::Control, &item, record.item(), &Terms::when(Condition::missing(KEY))).await?;
         Ok(Made { key, entry: self.entry(&item, record, now) })
+    }
+
+    fn check_plan(&self, plan: &str) -> Result<(), KeyringError> {
+        if plan.is_empty() || self.plans.is_empty() || self.plans.contains_key(plan) {
+            return Ok(());
+        }
+        Err(KeyringError::UnknownPlan { plan: plan.to_owned() })
     }
 
     fn pepper(&self) -> Result<&Pepper, KeyringError> {

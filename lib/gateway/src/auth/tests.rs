@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use http::HeaderName;
 
-use super::keyring::{Entry, Keyring, KeyringError, Made, Order, Seed, State};
+use super::keyring::{Entry, Keyring, KeyringError, Made, Order, Renewal, Seed, State};
 use super::*;
 use crate::clock::Timestamp;
 use crate::exchange::Body;
 use crate::forward::BoxFuture;
+use crate::limit::{Plan, Plans};
 use crate::table::{Item, MemoryTable, Reading, TableError, Terms, Update, Which};
 
 const NOON: u64 = 1_700_000_000;
@@ -112,6 +113,7 @@ impl Table for TestTable {
 /// An environment: one entry of `auth`, and a table that others may share.
 struct Gate {
     keys: Arc<ApiKeys>,
+    plans: Plans,
     table: Arc<TestTable>,
     clock: Arc<TestClock>,
     seeds: AtomicU64,
@@ -132,6 +134,7 @@ impl Gate {
         let table = TestTable { inner, fault: Mutex::new(Fault::None), reads: AtomicUsize::new(0) };
         Self {
             keys: api_keys("partners", &["one"], None),
+            plans: Plans::default(),
             table: Arc::new(table),
             clock: Arc::new(TestClock(AtomicU64::new(NOON))),
             seeds: AtomicU64::new(1),
@@ -141,11 +144,17 @@ impl Gate {
     /// Another environment on the same table.
     fn beside(&self, keys: Arc<ApiKeys>) -> Self {
         let seeds = AtomicU64::new(self.seeds.load(Ordering::Relaxed) + 1_000_000);
-        Self { keys, table: Arc::clone(&self.table), clock: Arc::clone(&self.clock), seeds }
+        Self {
+            keys,
+            plans: Arc::clone(&self.plans),
+            table: Arc::clone(&self.table),
+            clock: Arc::clone(&self.clock),
+            seeds,
+        }
     }
 
     fn keyring(&self) -> Keyring<'_> {
-        Keyring { keys: &self.keys, table: &*self.table, clock: &*self.clock }
+        Keyring { keys: &self.keys, plans: &self.plans, table: &*self.table, clock: &*self.clock }
     }
 
     fn seed(&self) -> Seed {

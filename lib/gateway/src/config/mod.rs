@@ -26,7 +26,7 @@ use crate::auth::ApiKeys;
 use crate::expression::{Expression, ExpressionProblem, Place as Stands, Scope, Template};
 use crate::forward::Backend;
 use crate::gateway::Routes;
-use crate::limit::{Plan, Used};
+use crate::limit::{Plan, Plans, Used};
 use crate::route::{Conflict, Router};
 
 pub use files::Files;
@@ -40,6 +40,11 @@ use tree::Node;
 /// A duration as the config writes it: `250ms`, `5s`, `1h`, `90d`.
 pub fn duration(text: &str) -> Option<std::time::Duration> {
     read::parse_duration(text)
+}
+
+/// What is said of a plan that is not among `plans`: which may be meant, or which there are.
+pub fn unknown_plan(name: &str, plans: &Plans) -> String {
+    limits::unknown("plan", name, plans.keys())
 }
 
 /// What compiling needs of the world.

@@ -30,7 +30,7 @@ async fn a_rotated_key_is_the_same_caller_and_the_old_one_ends_after_the_overlap
     let old = gate.keyring().create(&yearly, gate.seed()).await.unwrap();
     gate.clock.pass(100);
     let (id, overlap) = (old.entry.id.as_str(), Duration::from_secs(60));
-    let new = gate.keyring().rotate("acme", id, overlap, None, gate.seed()).await.unwrap();
+    let new = gate.keyring().rotate("acme", id, Renewal { overlap, ..Renewal::default() }, gate.seed()).await.unwrap();
     assert_eq!((new.entry.id.as_str(), new.entry.version), (id, 2));
     assert_eq!(new.entry.expires, Some(NOON + 100 + 1_000), "as long as the last one");
     assert!(new.key.reveal().starts_with("gwk_live_") && new.key.reveal() != old.key.reveal());
@@ -52,7 +52,7 @@ async fn what_is_not_there_or_was_revoked_can_be_neither_rotated_nor_revoked() {
     for (tenant, id) in [("acme", "k7"), ("other", entry.id.as_str()), ("acme", entry.id.as_str())] {
         let revoked = gate.keyring().revoke(tenant, id).await;
         assert!(matches!(revoked, Err(KeyringError::NotFound { .. })), "{tenant} {id}");
-        let rotated = gate.keyring().rotate(tenant, id, Duration::ZERO, None, gate.seed()).await;
+        let rotated = gate.keyring().rotate(tenant, id, Renewal::default(), gate.seed()).await;
         assert!(matches!(rotated, Err(KeyringError::NotFound { .. })), "{tenant} {id}");
     }
 }
@@ -96,4 +96,29 @@ async fn an_order_that_would_not_fit_is_refused_before_anything_is_written() {
         assert!(matches!(refused, Err(KeyringError::Invalid(_))), "{wrong:?}");
     }
     assert_eq!(states(&gate, "acme").await, []);
+}
+
+#[tokio::test]
+async fn a_key_has_a_plan_of_the_config_or_none_and_a_rotation_may_move_it_to_another() {
+    let plan = |name: &str| (name.to_owned(), Arc::new(Plan { name: name.into(), limits: Vec::new() }));
+    let with = |plan: &str| Order { plan: plan.to_owned(), ..order() };
+    let mut gate = Gate::new();
+    let kept = gate.keyring().create(&with("gone"), gate.seed()).await.unwrap();
+    gate.plans = Arc::new([plan("free"), plan("pro")].into());
+    let unknown = gate.keyring().create(&with("fre"), gate.seed()).await;
+    assert!(matches!(unknown, Err(KeyringError::UnknownPlan { plan }) if plan == "fre"));
+    for plan in ["", "free", "pro"] {
+        assert_eq!(gate.keyring().create(&with(plan), gate.seed()).await.unwrap().entry.plan, plan);
+    }
+    let rotate = async |plan: Option<&str>| {
+        let renewal = Renewal { plan: plan.map(str::to_owned), overlap: Duration::from_secs(60), ..Renewal::default() };
+        gate.keyring().rotate("acme", &kept.entry.id, renewal, gate.seed()).await.map(|made| made.entry.plan)
+    };
+    for (plan, named) in [(None, "gone"), (Some("por"), "por")] {
+        assert!(matches!(rotate(plan).await, Err(KeyringError::UnknownPlan { plan }) if plan == named));
+    }
+    assert_eq!(gate.keyring().list("acme").await.unwrap().len(), 4, "nothing was made");
+    for (plan, expected) in [(Some("pro"), "pro"), (None, "pro"), (Some(""), "")] {
+        assert_eq!(rotate(plan).await.unwrap(), expected);
+    }
 }

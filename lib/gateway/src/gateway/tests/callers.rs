@@ -33,7 +33,8 @@ fn gateway() -> (Gateway, Arc<Scripted>) {
 
 async fn key(gateway: &Gateway, tenant: &str) -> String {
     let World { table, clock, .. } = &gateway.world;
-    let keyring = Keyring { keys: &gateway.routes.auth[0], table: &**table, clock: &**clock };
+    let keyring =
+        Keyring { keys: &gateway.routes.auth[0], plans: &gateway.routes.plans, table: &**table, clock: &**clock };
     let order = Order {
         env: "live".to_owned(),
         tenant: tenant.to_owned(),
