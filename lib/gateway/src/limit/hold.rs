@@ -291,7 +291,7 @@ impl<'a> Asked<'a> {
         if self.is_astray() {
             return;
         }
-        let until = limit.meter().full_at(&self.ask, &seen);
+        let until = limit.meter().believed_until(&self.ask, &seen);
         limit.book.with(&self.home, moment, |standing, _| {
             standing.seen = seen;
             if limit.paces() {
@@ -309,7 +309,7 @@ impl<'a> Asked<'a> {
         let (ask, exactly) = (self.ask, self.exactly());
         let scarce = limit.meter().is_scarce(&ask, &seen);
         let given = limit.book.with(&self.home, moment, |standing, era| {
-            let until = Some(limit.meter().full_at(&ask, &seen));
+            let until = Some(limit.meter().believed_until(&ask, &seen));
             let Some(holding) = standing.held() else { return (Given::ByTable { sure: self.sure }, until) };
             let spent = holding.granted(&ask, self.cost, scarce, era);
             let given = if ask.lease.is_zero() {
@@ -433,7 +433,6 @@ async fn ask(asked: &mut [Asked<'_>], item: Key, world: &World<'_>) {
         return wait_for_lease(flight, &mut members, world).await;
     }
     let _landing = Landing(members.iter().map(|one| (one.limit, one.home)).collect(), world);
-    let key = item.item();
     for attempt in 0..TRIES {
         settle(&mut members, attempt, world.clock).await;
         let moment = Moment::of(world.clock);
@@ -459,6 +458,7 @@ async fn ask(asked: &mut [Asked<'_>], item: Key, world: &World<'_>) {
         if members.iter().any(|one| one.ahead && one.ask.lease.is_zero()) {
             return;
         }
+        let Some(key) = members.first().map(|one| one.limit.item_key(&item, &one.ask)) else { return };
         let mut taking = together(&members);
         if members.iter().any(|one| one.ahead) {
             taking.1 = taking.1.behind();
