@@ -66,7 +66,7 @@ impl StateOption {
     pub(crate) async fn open_standing(&self) -> Result<Arc<dyn Table>, Failure> {
         const PATIENT: Timeouts = {
             let long = Duration::from_secs(10);
-            Timeouts { connect: long, attempt: long, operation: long, sending: long }
+            Timeouts { connect: long, attempt: long, operation: long, sending: long, behind: long }
         };
         match self.dynamo(PATIENT, Arc::new(SystemClock)).await? {
             Some((table, true)) => made(table).await,

@@ -221,7 +221,7 @@ pub struct Exchange {
     /// What policies in `mode: shadow` would have refused.
     pub shadowed: Shadowed,
     /// What the request owes its limits, once its answer tells how much.
-    pub(crate) owed: Owed,
+    pub owed: Owed,
 }
 
 /// What one limit said of a request, for the log.

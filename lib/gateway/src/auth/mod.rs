@@ -54,6 +54,11 @@ enum Denied {
 }
 
 impl Auth {
+    /// Whether it may have to ask for anything.
+    pub const fn takes_time(&self) -> bool {
+        matches!(self, Self::Any(_))
+    }
+
     /// Identifies the caller, and takes the credentials off the request, so that neither an upstream nor an expression
     /// sees them.
     ///

@@ -90,6 +90,8 @@ pub(super) struct Asked<'a> {
     pub(super) cost: u64,
     pub(super) answer: Option<Answer>,
     seed: u64,
+    /// Whether the exchange has it already.
+    pub(super) noted: bool,
     /// Whether no request needs it yet.
     ahead: bool,
     /// Whether its demand was counted.
@@ -111,6 +113,7 @@ impl<'a> Asked<'a> {
             cost,
             answer: None,
             seed: 0,
+            noted: false,
             ahead: false,
             counted: false,
             awaits: None,
@@ -365,7 +368,8 @@ impl<'a> Asked<'a> {
 
 /// Comes to an answer of every limit, or to the first refusal.
 pub(super) async fn hold(asked: &mut [Asked<'_>], world: &World<'_>) {
-    let mut waited = false;
+    // What was given before the caller was known may have ended meanwhile.
+    let mut waited = asked.iter().any(|one| one.answer.is_some());
     for _ in 0..ROUNDS {
         let moment = Moment::of(world.clock);
         for one in asked.iter_mut().filter(|one| one.answer.is_none()) {

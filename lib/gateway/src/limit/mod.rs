@@ -526,15 +526,26 @@ impl Limits {
         let world = World::of(around, held.left);
         hold(&mut held.asked, &world).await;
         held.left = world.bound.saturating_duration_since(Instant::now());
-        (conclude(&held.asked, around.clock), held)
+        let taken = conclude(&held.asked, around.clock);
+        held.asked.iter_mut().for_each(|one| one.noted = true);
+        (taken, held)
     }
 
     /// Sees to it that leases which are known to be needed are there or under way, while the caller is identified
     /// (state.md §5). Only leases: whoever is turned away next leaves them to others, and so takes nothing from anyone.
-    pub async fn prepare(&self, facts: &Facts<'_>, around: Around<'_>) {
-        for (limit, mode) in self.named().filter(|(limit, _)| limit.may_lease() && limit.is_known_early()) {
-            let asked = asked_of(limit, mode, facts, None, around);
-            taken::prepare(limit, asked.item, asked.cost, around).await;
+    /// Nothing where that does not take any time.
+    pub fn prepare<'a>(
+        &'a self,
+        takes_time: bool,
+        facts: &Facts<'_>,
+        around: Around<'a>,
+    ) -> impl Future<Output = ()> + use<'a> {
+        let early = self.named().filter(|(limit, _)| takes_time && limit.may_lease() && limit.is_known_early());
+        let needed: Vec<_> = early.map(|(limit, mode)| asked_of(limit, mode, facts, None, around)).collect();
+        async move {
+            for one in needed {
+                taken::prepare(one.limit, one.item, one.cost, around).await;
+            }
         }
     }
 

@@ -60,6 +60,7 @@ pub(super) fn conclude(asked: &[Asked<'_>], clock: &dyn Clock) -> Taken {
             let remaining = state.map_or(0, |(left, _)| left);
             taken.verdicts.push(LimitVerdict { name: Arc::clone(&one.limit.name), admitted, remaining });
             if !one.refuses()
+                && !one.noted
                 && let Some(refusal) = one.why_not(answer, now)
             {
                 taken.shadowed.refusal(&refusal);
