@@ -111,8 +111,12 @@ async fn environment(config: &str, endpoint: &str, seed: u64, apart: Duration) -
     let table =
         Arc::new(Noted { table, clock: Arc::clone(&clock), given: Mutex::default(), writes: AtomicU64::default() });
     let routes = compile("gateway.yaml", Host { files: &OneFile(config.to_owned()), env: &|_| None }).unwrap().routes;
-    let world =
-        World { table: Arc::clone(&table) as _, upstream: Arc::new(NoUpstream), clock: Arc::clone(&clock) as _, environments: None };
+    let world = World {
+        table: Arc::clone(&table) as _,
+        upstream: Arc::new(NoUpstream),
+        clock: Arc::clone(&clock) as _,
+        environments: None,
+    };
     let gateway = Gateway::new(routes, world);
     let (mut seen, started) = (Seen::default(), tokio::time::Instant::now());
     let mut ticks = tokio::time::interval(apart);

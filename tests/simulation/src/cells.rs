@@ -93,7 +93,7 @@ impl Cell {
             (Model::Many(_), 100_000) if steady && self.load <= 1.0 => Some(0.02),
             (Model::Lambda | Model::Many(_), _) => None,
         };
-        Wanted { share, writes, worst_second: Some(1_100) }
+        Wanted { share, writes, worst_second: steady.then_some(1_100) }
     }
 
     /// Plays it for each seed.
@@ -135,6 +135,7 @@ impl Cell {
         Scene {
             model: self.model,
             config: self.config(),
+            told: self.model.told(self.rate),
             token: self.bound().token(self.model.shards(self.rate)),
             arrivals: arrivals(self.pattern, self.load * self.rate as f64, self.secs(), &mut dice),
             clients: 1,

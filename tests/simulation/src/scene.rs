@@ -22,9 +22,10 @@ pub(crate) enum Model {
 }
 
 impl Model {
-    /// How many environments the host says there may be.
-    pub(crate) fn told(self) -> Option<NonZeroU32> {
+    /// How many environments the host says there may be, where a limit of so many a second is worth saying so.
+    pub(crate) fn told(self, rate: u64) -> Option<NonZeroU32> {
         match self {
+            Self::Lambda if rate > 10_000 => u32::try_from(rate / 20).ok().and_then(NonZeroU32::new),
             Self::Lambda => None,
             Self::Many(environments) => u32::try_from(environments).ok().and_then(NonZeroU32::new),
         }
@@ -32,7 +33,7 @@ impl Model {
 
     /// Into how many items a limit of so many a second, and a burst of as many, is divided (state.md §4.7).
     pub(crate) fn shards(self, rate: u64) -> u64 {
-        let environments = self.told().map_or((rate / 20).min(1_000), |told| told.get().into());
+        let environments = self.told(rate).map_or((rate / 20).min(1_000), |told| told.get().into());
         let needed = (environments * 1_000 / (400 * 250) + 1).max(rate.div_ceil(25_000));
         needed.min(rate / 50).clamp(1, 64)
     }
@@ -49,6 +50,8 @@ const INVOCATION: Duration = Duration::from_millis(1);
 pub(crate) struct Scene {
     pub(crate) model: Model,
     pub(crate) config: String,
+    /// How many environments the host says there may be.
+    pub(crate) told: Option<NonZeroU32>,
     /// What one token is of an item of the limit that is checked, in nanoseconds.
     pub(crate) token: i128,
     /// When requests come, in nanoseconds from the start.
@@ -137,8 +140,7 @@ impl Scene {
 
     fn environment(&self, stage: &Stage, dice: &mut Dice) -> Result<Arc<Environment>, String> {
         let off = self.off(dice);
-        let told = self.model.told();
-        Environment::start(&self.config, &stage.shared, &stage.service, stage.truth, off, self.token, told)
+        Environment::start(&self.config, &stage.shared, &stage.service, stage.truth, off, self.token, self.told)
     }
 
     fn off(&self, dice: &mut Dice) -> i64 {

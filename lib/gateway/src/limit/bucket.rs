@@ -153,9 +153,9 @@ impl Meter for Bucket {
     }
 
     fn slack(&self, writes: f32) -> Option<Duration> {
-        let after = |writes_passed: f32| Duration::from_secs_f32(writes_passed / writes.max(0.001)).max(LEAST_SLACK);
         let most = Duration::from_nanos(u64::try_from(self.depth / 8).unwrap_or(u64::MAX)).min(MOST_SLACK);
-        (after(3.0) <= most).then(|| after(24.0).min(most))
+        let least = Duration::from_secs_f32(3.0 / writes.max(0.001)).max(LEAST_SLACK);
+        (least <= most).then_some(most)
     }
 
     fn most(&self) -> u64 {

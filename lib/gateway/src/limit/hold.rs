@@ -173,7 +173,7 @@ impl<'a> Asked<'a> {
                     if !self.counted {
                         holding.demand(self.cost, lease, ask.at);
                     }
-                    let given = Given::ByLease { spent, low: holding.is_low(spent.left, ask.at) };
+                    let given = Given::ByLease { spent, low: holding.is_low(ask.at, era) };
                     return ((Some(Answer::Admitted { seen, ask, given }), None), None);
                 }
             }
@@ -181,7 +181,7 @@ impl<'a> Asked<'a> {
             let Some(holding) = standing.held() else { return (until.map_or((None, None), over), None) };
             if let Some(until) = until.or_else(|| holding.rests(ask.at)) {
                 holding.refuse(ask.at);
-                if shards == 1 || self.ahead || !holding.may_stray(until, ask.at) {
+                if shards == 1 || self.ahead || !holding.may_stray(ask.at) {
                     return (over(until), None);
                 }
                 // The environment's own shard is empty; another may not be (state.md §4.7).
@@ -212,10 +212,12 @@ impl<'a> Asked<'a> {
         (self.ask, self.seen) = limit.book.with(&self.home, moment, |standing, _| {
             let seen = if astray { Seen::Nothing } else { standing.seen };
             let want = |ask| ((ask, seen), None);
-            let Some(holding) = standing.held() else { return want(exactly) };
+            let Some(holding) = standing.held().filter(|_| limit.accuracy == Accuracy::Leased) else {
+                return want(exactly);
+            };
             let ask = holding.want(exactly, limit.meter(), &seen, limit.quantum());
-            if ask.lease.is_zero() || limit.accuracy != Accuracy::Leased {
-                return want(Ask { cost: exactly.cost, lease: Duration::ZERO, ..ask });
+            if ask.lease.is_zero() {
+                return want(ask);
             }
             holding.flight.get_or_insert_with(|| Arc::new(Notify::new()));
             want(ask)
@@ -246,12 +248,18 @@ impl<'a> Asked<'a> {
     }
 
     fn denied(&self, until: Timestamp, moment: Moment) -> Timestamp {
-        if !self.limit.paces() || self.is_astray() {
+        if !self.limit.paces() {
             return until;
         }
-        self.limit
-            .book
-            .with(&self.home, moment, |standing, _| (standing.holding(self.seed).denied(until, moment.at), None))
+        let (astray, seed) = (self.is_astray(), self.seed);
+        self.limit.book.with(&self.home, moment, |standing, _| {
+            let holding = standing.holding(seed);
+            if astray {
+                holding.stays(moment.at);
+                return (until, None);
+            }
+            (holding.denied(until, moment.at), None)
+        })
     }
 
     /// Learns from the item as another left it; whether that makes sense.

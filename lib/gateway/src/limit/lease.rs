@@ -24,8 +24,8 @@ const SLOWEST: f32 = 1.0;
 const SLOWEST_THROTTLED: f32 = 0.5;
 const FASTEST: f32 = 50.0;
 
-/// How long a refill may take, in seconds: for so long there should be enough.
-const REFILLED_IN: f32 = 0.03;
+/// How long a refill may take: for so long there should be enough.
+const REFILLED_IN: Duration = Duration::from_millis(15);
 
 /// So careful is an environment with its leases that does not know better yet (state.md §4.4).
 const MOST_CAREFUL: f32 = 1.0;
@@ -158,13 +158,15 @@ impl Holding {
         (self.rests_until > now).then_some(self.rests_until)
     }
 
-    /// Whether to try another shard now, where its own has nothing until `until`; once in a while.
-    pub(super) fn may_stray(&mut self, until: Timestamp, now: Timestamp) -> bool {
-        if self.flight.is_some() || self.stays_until > now {
-            return false;
-        }
-        self.stays_until = until.max(now.plus(self.interval()));
-        true
+    /// Whether to try another shard, where its own has nothing.
+    pub(super) fn may_stray(&self, now: Timestamp) -> bool {
+        self.flight.is_none() && self.stays_until <= now
+    }
+
+    /// Learns that another shard had nothing either: the rest are not asked at once.
+    pub(super) fn stays(&mut self, now: Timestamp) {
+        self.pace = SLOWEST.max(0.7 * self.pace);
+        self.stays_until = now.plus(self.interval());
     }
 
     /// When all that it holds is over.
@@ -175,11 +177,13 @@ impl Holding {
     /// What to ask the item for, for a request that needs `ask`: as many as will be spent with little waste, but never
     /// more than a quarter of what is left; or else `ask` itself.
     pub(super) fn want(&self, ask: Ask, meter: &dyn Meter, seen: &Seen, quantum: u64) -> Ask {
-        let ask = Ask { guess: true, slack: meter.slack(self.writes), ..ask };
         let lease = meter.longest_lease(ask.at);
         if lease.is_zero() {
             return ask;
         }
+        // Alone, what was seen of the item still holds.
+        let slack = if self.has_others { meter.slack(self.writes) } else { None };
+        let ask = Ask { guess: true, slack, ..ask };
         let expected = self.expected(MEMORY.max(lease).as_secs_f32(), ask.at) * 0.9 * lease.as_secs_f32();
         let wanted = 1 + tokens(expected - self.care * expected.sqrt());
         if wanted <= ask.cost {
@@ -253,11 +257,13 @@ impl Holding {
         self.rests_until
     }
 
-    /// Whether more should be asked for before it is needed.
-    pub(super) fn is_low(&self, left: u64, now: Timestamp) -> bool {
-        let soon = tokens(self.demand * REFILLED_IN);
-        let low = left <= soon.min(self.last / 4);
-        low && self.last >= WORTH_REFILLING && self.rests(now).is_none() && self.flight.is_none()
+    /// Whether more should be asked for before it is needed: in a moment there will be too little, spent or over.
+    pub(super) fn is_low(&self, now: Timestamp, era: u64) -> bool {
+        if self.last < WORTH_REFILLING || self.rests(now).is_some() || self.flight.is_some() {
+            return false;
+        }
+        let soon = tokens(self.demand * REFILLED_IN.as_secs_f32());
+        self.left(now.plus(REFILLED_IN), era) <= soon.min(self.last / 4)
     }
 
     /// How many are held.

@@ -183,7 +183,7 @@ impl Return {
 async fn refill(limit: &Arc<Limit>, item: Key, table: &dyn Table, clock: &dyn Clock) {
     let moment = Moment::of(clock);
     let low = limit.book.with(&item, moment, |standing, era| {
-        let low = standing.held().is_some_and(|holding| holding.is_low(holding.left(moment.at, era), moment.at));
+        let low = standing.held().is_some_and(|holding| holding.is_low(moment.at, era));
         (low, None)
     });
     if low {

@@ -148,13 +148,14 @@ async fn a_sharded_limit_gives_all_of_its_burst_and_no_more_into_however_many_it
     for shards in [2, 3, 4, 5, 7, 8] {
         let (table, clock) = (FaultyTable::new(Fault::None), TestClock::at(NOON));
         let sharded = || {
-            let limit = counted("l", "400/min", "global", bucket(400), "1");
+            let limit = counted("l", "400/day", "global", bucket(400), "1");
             let shards = Shards::Fixed(NonZeroU32::new(shards).unwrap());
             Arc::new(Arc::into_inner(limit).unwrap().sharded(shards))
         };
         let environments: Vec<_> = (0..8).map(|_| limits([sharded()])).collect();
         let mut passed = 0;
-        for number in 0..1_000_u64 {
+        for number in 0..4_000_u64 {
+            clock.set(NOON + number * 10);
             let place = usize::try_from(number % 8).unwrap();
             let around = Around {
                 table: &table,
