@@ -15,6 +15,7 @@ use http_body_util::BodyExt;
 
 use crate::clock::Timestamp;
 use crate::forward::split::Drawn;
+use crate::limit::Owed;
 use crate::mode::Shadowed;
 
 /// One request, as a door hands it over.
@@ -214,6 +215,8 @@ pub struct Exchange {
     pub limits: Vec<LimitVerdict>,
     /// What policies in `mode: shadow` would have refused.
     pub shadowed: Shadowed,
+    /// What the request owes its limits, once its answer tells how much.
+    pub(crate) owed: Owed,
 }
 
 /// What one limit said of a request, for the log.
@@ -248,6 +251,7 @@ impl Exchange {
             took: Duration::ZERO,
             limits: Vec::new(),
             shadowed: Shadowed::default(),
+            owed: Owed::default(),
         }
     }
 }

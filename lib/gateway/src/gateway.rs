@@ -135,6 +135,11 @@ impl Gateway {
         if let Some(limit) = trail.body.as_ref().and_then(Watch::passed) {
             exchange.shadowed.refusal(&Refusal::BodyTooLarge { limit });
         }
+        if !exchange.owed.is_empty() {
+            let owed = std::mem::take(&mut exchange.owed);
+            let (table, clock) = (Arc::clone(&self.world.table), Arc::clone(&self.world.clock));
+            trail.after.push(async move { owed.charge(&*table, &*clock).await });
+        }
         exchange.took = started.elapsed();
         trail.close(&exchange, &mut response);
         if head {
@@ -294,6 +299,7 @@ impl Trail<'_> {
     /// Takes down what the limits said.
     fn take(&mut self, exchange: &mut Exchange, taken: Taken, world: &World) -> Result<(), Refusal> {
         self.limits = taken.fields;
+        exchange.owed = taken.owed;
         exchange.limits = taken.verdicts;
         exchange.shadowed.append(taken.shadowed);
         if !taken.later.is_empty() {

@@ -9,6 +9,7 @@ use super::attempts::Sending;
 use super::split::Split;
 use super::{Backend, flow};
 use crate::exchange::{Body, Exchange, Response};
+use crate::expression::{AnswerFacts, Facts};
 use crate::gateway::{Asked, Stop, World};
 use crate::refusal::Refusal;
 use crate::respond::{Redirect, Respond};
@@ -75,6 +76,8 @@ impl Destination {
                 let answer = sending.send(body, exchange).await;
                 exchange.upstream_time = Some(started.elapsed());
                 let mut response = answer?;
+                let said = AnswerFacts { status: response.status, headers: &response.headers };
+                exchange.owed.price(&Facts { response: Some(said), ..facts });
                 branch.response.apply(&facts, &mut response)?;
                 route.response.apply(&facts, &mut response)?;
                 response.body = flow::timed(response.body, route.timeouts.idle, sending.ends(started));

@@ -171,7 +171,12 @@ pub(super) struct Ask {
     pub(super) slack: Option<Duration>,
     /// Whether what was seen of the item is from before, and not the answer to an attempt at this.
     pub(super) guess: bool,
+    /// Whether it is taken whatever is left.
+    pub(super) debt: bool,
 }
+
+/// More than any limit has.
+pub(super) const BOUNDLESS: i128 = 1 << 80;
 
 /// What an item was when it was last seen, as far as its meter cares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

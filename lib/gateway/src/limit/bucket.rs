@@ -7,7 +7,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::algorithm::{Ask, FEWEST_LEASED, Meter, Seen, Taking, expiry, length, longest_lease, moment, nanos};
+use super::algorithm::{
+    Ask, BOUNDLESS, FEWEST_LEASED, Meter, Seen, Taking, expiry, length, longest_lease, moment, nanos,
+};
 use super::rate::Rate;
 use super::share::Share;
 use crate::clock::Timestamp;
@@ -67,6 +69,9 @@ impl Bucket {
 
     /// How far ahead of now the item may be before it is taken from.
     fn ahead(&self, ask: &Ask) -> i128 {
+        if ask.debt {
+            return BOUNDLESS;
+        }
         self.depth + self.queue.min(length(ask.patience)) - self.increment(ask)
     }
 }

@@ -25,6 +25,11 @@ impl Cost {
         cost.clamp(1, most.max(1))
     }
 
+    /// Whether only the answer tells it.
+    pub(super) const fn is_of_response(&self) -> bool {
+        matches!(self, Self::OfResponse(_))
+    }
+
     /// What the request cost in all, 1 of which was taken when it was let in; `None` where the answer changes nothing.
     /// There is no most: what an upstream says may be more than the limit ever has.
     pub fn after(&self, with_response: &Facts<'_>) -> Option<u64> {

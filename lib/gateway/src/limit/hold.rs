@@ -27,7 +27,7 @@ pub(super) const LAST_LOOK: Duration = Duration::from_millis(5);
 
 /// How often one item is asked for one request. Each refusal says what the item is, so that the next attempt fails only
 /// if others wrote meanwhile.
-const TRIES: usize = 8;
+pub(super) const TRIES: usize = 8;
 
 /// How often a request begins anew because what it held ended while it asked for more.
 const ROUNDS: usize = 16;
@@ -525,30 +525,36 @@ async fn settle(members: &mut [&mut Asked<'_>], attempt: usize, clock: &dyn Cloc
     }
 }
 
-/// One update for all of them, which happens for all or for none (state.md §3.7). An item that several share is kept for
-/// as long as any of its limits needs it.
+/// One update for all of them, which happens for all or for none (state.md §3.7).
 fn together(members: &[&mut Asked<'_>]) -> Taking {
-    let attempt = |one: &Asked<'_>| one.limit.meter().attempt(&one.ask, &one.seen);
-    if let [one] = members
-        && one.limit.items().suffix.is_empty()
-    {
-        return (*attempt(one)).clone();
+    if let [one] = members {
+        return alone(one.limit, &one.ask, &one.seen);
     }
     let (mut all, mut when, mut expiry) = (Update::new(), None::<Condition>, 0);
     for one in members {
-        let (update, terms) = (*attempt(one)).clone();
+        let (update, terms) = alone(one.limit, &one.ask, &one.seen);
         let (update, own) = update.without("x");
-        expiry = expiry
-            .max(own.unwrap_or(0))
-            .max(i128::from(one.ask.at.secs() + one.limit.horizon.load(Ordering::Relaxed) + KEPT));
-        all = all.with_those_of(update.owned(&one.limit.items().suffix));
-        let condition = terms.condition.map(|condition| condition.owned(&one.limit.items().suffix));
-        when = match (when, condition) {
+        expiry = expiry.max(own.unwrap_or(0));
+        all = all.with_those_of(update);
+        when = match (when, terms.condition) {
             (Some(when), Some(condition)) => Some(when.and(condition)),
             (when, condition) => when.or(condition),
         };
     }
     (all.set("x", expiry), Terms { condition: when, ..Terms::default() })
+}
+
+/// The update of one limit. An item that several share is kept for as long as any of them needs it.
+pub(super) fn alone(limit: &Limit, ask: &Ask, seen: &Seen) -> Taking {
+    let (update, terms) = (*limit.meter().attempt(ask, seen)).clone();
+    let suffix = &limit.items().suffix;
+    if suffix.is_empty() {
+        return (update, terms);
+    }
+    let (update, own) = update.without("x");
+    let horizon = ask.at.secs().saturating_add(limit.horizon.load(Ordering::Relaxed)).saturating_add(KEPT);
+    let condition = terms.condition.map(|condition| condition.owned(suffix));
+    (update.owned(suffix).set("x", own.unwrap_or(0).max(horizon.into())), Terms { condition, ..terms })
 }
 
 /// Waits until what was taken conforms; whether that took any time. The longest wait is its limit's queue.

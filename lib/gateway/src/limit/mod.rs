@@ -19,6 +19,7 @@ mod key;
 mod known;
 mod lease;
 mod log;
+mod owed;
 mod pair;
 mod rate;
 mod share;
@@ -40,6 +41,7 @@ pub use accuracy::{Accuracy, Shards};
 pub use algorithm::Algorithm;
 pub use cost::Cost;
 pub use fields::FieldSet;
+pub use owed::Owed;
 pub use rate::{Per, Rate};
 pub use taken::{Later, Taken};
 

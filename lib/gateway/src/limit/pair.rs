@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::algorithm::{Ask, Meter, SKEW, Seen, Taking, count, expiry, length, moment, nanos};
+use super::algorithm::{Ask, BOUNDLESS, Meter, SKEW, Seen, Taking, count, expiry, length, moment, nanos};
 use super::rate::Rate;
 use crate::clock::Timestamp;
 use crate::table::{Assigned, Condition, Item, Operand, Terms, Update};
@@ -85,11 +85,12 @@ impl Meter for Pair {
     fn attempt(&self, ask: &Ask, seen: &Seen) -> Arc<Taking> {
         let standing = self.standing(ask, seen);
         let (index, cost) = (standing.index, i128::from(ask.cost));
+        let limit = if ask.debt { BOUNDLESS } else { self.limit };
         let ends = expiry(moment((index + 2) * self.length));
         let before = if let Seen::Pair { index, .. } = seen { Some(i128::from(*index)) } else { None };
         Arc::new(match before.map(|before| index - before) {
             Some(0) => {
-                let room = self.limit - self.weighted(&standing) - cost;
+                let room = limit - self.weighted(&standing) - cost;
                 let in_it = Condition::equal("w", index)
                     .and(Condition::at_most("p", standing.previous))
                     .and(Condition::at_most("c", room));
@@ -97,7 +98,7 @@ impl Meter for Pair {
                 (same, Terms::when(in_it))
             }
             Some(1) => {
-                let most = (self.limit - cost) * self.length / standing.seen;
+                let most = (limit - cost) * self.length / standing.seen;
                 let roll =
                     Update::new().set("p", Operand::At("c".into())).set("c", cost).set("w", index).set("x", ends);
                 (roll, Terms::when(Condition::equal("w", index - 1).and(Condition::at_most("c", most))))

@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::algorithm::{Ask, Meter, SKEW, Seen, Taking, count, expiry, length, moment, nanos};
+use super::algorithm::{Ask, BOUNDLESS, Meter, SKEW, Seen, Taking, count, expiry, length, moment, nanos};
 use super::rate::Rate;
 use crate::clock::Timestamp;
 use crate::table::{Assigned, Condition, Item, Name, Operand, Terms, Update};
@@ -101,6 +101,7 @@ impl Meter for Sliding {
 
     fn attempt(&self, ask: &Ask, seen: &Seen) -> Arc<Taking> {
         let cost = i128::from(ask.cost);
+        let limit = if ask.debt { BOUNDLESS } else { self.limit };
         let moved = self.moved(ask, seen);
         let own = name(moved.index);
         let update = Update::new().set("x", expiry(self.ends(moved.index)));
@@ -109,7 +110,7 @@ impl Meter for Sliding {
                 let bucket = Assigned::Sum(Operand::at_or(own.clone().into_owned(), 0), cost.into());
                 let same =
                     update.set("s", Assigned::Sum(Operand::At("s".into()), cost.into())).set(own.into_owned(), bucket);
-                let in_it = Condition::equal("j", moved.index).and(Condition::at_most("s", self.limit - cost));
+                let in_it = Condition::equal("j", moved.index).and(Condition::at_most("s", limit - cost));
                 (same, Terms::when(in_it))
             }
             (by @ 1..=BUCKETS, Seen::Ring { index, sum, .. }) => {

@@ -11,6 +11,7 @@ use super::fields::{Told, fields};
 use super::hold::{Answer, Asked, Given, World, ask_ahead};
 use super::key::Key;
 use super::lease::Spent;
+use super::owed::Owed;
 use super::{Around, BOUND, Limit};
 use crate::clock::{Clock, Timestamp};
 use crate::exchange::LimitVerdict;
@@ -34,6 +35,8 @@ pub struct Taken {
     pub shadowed: Shadowed,
     /// What is to do once the answer is out.
     pub later: Later,
+    /// What the answer will tell the price of.
+    pub owed: Owed,
 }
 
 pub(super) fn conclude(asked: &[Asked<'_>], clock: &dyn Clock) -> Taken {
@@ -45,6 +48,9 @@ pub(super) fn conclude(asked: &[Asked<'_>], clock: &dyn Clock) -> Taken {
         if let Some(answer) = one.answer {
             let admitted = matches!(answer, Answer::Admitted { .. });
             let returned = if taken.refused.is_some() { one.take_back(answer, clock, &mut taken.later) } else { 0 };
+            if taken.refused.is_none() {
+                taken.owed.note(one);
+            }
             if let Answer::Admitted { given: Given::ByLease { low: true, .. }, .. } = answer {
                 taken.later.refills.push((Arc::clone(one.limit), one.home));
             }

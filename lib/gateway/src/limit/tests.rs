@@ -5,6 +5,7 @@ mod bounds;
 mod keys;
 mod laws;
 mod leases;
+mod owed;
 mod queue;
 mod returns;
 mod told;
