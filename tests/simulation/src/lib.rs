@@ -7,6 +7,7 @@ mod check;
 mod control;
 mod dice;
 mod environment;
+mod grid;
 mod random;
 mod scene;
 mod table;
@@ -14,6 +15,7 @@ mod world;
 
 use cells::{Cell, Figures, cells};
 use control::Control;
+use grid::grid;
 
 pub use check::{Bound, beyond, ideal};
 pub use control::counts_from;
@@ -41,11 +43,16 @@ fn table(words: &[String], print: &mut dyn FnMut(&str), missed: &mut Vec<String>
         "| model | limit | accuracy | load | weather | over | admitted/ideal | writes/request | waited | worst second |",
     );
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
+    let mut played = Vec::new();
     for cell in cells().iter().filter(|cell| words.iter().all(|word| label(cell).contains(word))) {
         let figures = cell.play()?;
         print(&row(cell, &figures));
         judge(cell, &figures, missed);
+        played.push((*cell, figures));
     }
+    print("\nadmitted/ideal, writes/request");
+    grid(&played).iter().for_each(|line| print(line));
+    print("");
     Ok(())
 }
 

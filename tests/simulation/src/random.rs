@@ -13,7 +13,7 @@ pub(crate) const SKEW: u64 = 5_000_000;
 /// A run at random, the same for the same seed; and what its bucket promises.
 pub(crate) fn scene(seed: u64, control: Control) -> (Scene, Bound) {
     let mut dice = Dice::new(seed);
-    let bound = Bound { rate: 5 + dice.below(100), burst: 2 + dice.below(60) };
+    let bound = Bound { rate: 5 + dice.below(100), burst: burst(&mut dice) };
     let faulty = dice.chance(0.3);
     let often = |probability: f64| if faulty { probability } else { 0.0 };
     let scene = Scene {
@@ -41,10 +41,15 @@ pub(crate) fn scene(seed: u64, control: Control) -> (Scene, Bound) {
     (scene, bound)
 }
 
+/// As often one that is never leased as one that is.
+fn burst(dice: &mut Dice) -> u64 {
+    if dice.chance(0.5) { 2 + dice.below(18) } else { 20 + dice.below(60) }
+}
+
 /// A bucket, and mostly a second limit before it or after it; some are counted in one item.
 fn config(bound: Bound, dice: &mut Dice) -> String {
     let Bound { rate, burst } = bound;
-    let window = 1 + dice.below(2 * rate);
+    let window = 1 + dice.below(rate);
     let mut one_of = |texts: &[&'static str]| texts.get(dice.below(texts.len() as u64) as usize).copied().unwrap_or("");
     let (by, other_by) = (one_of(&["global", "request.path"]), one_of(&["global", "request.path", "request.ip"]));
     let algorithm = one_of(&["fixed_window", "sliding_window"]);
