@@ -114,10 +114,10 @@ impl Items {
 }
 
 /// Tells limits that share items for how long what each of them writes must be kept.
-pub(crate) fn share_items<'a>(limits: impl Iterator<Item = &'a Arc<Limit>> + Clone) {
-    for limit in limits.clone() {
+pub(crate) fn share_items(limits: &[&Arc<Limit>]) {
+    for limit in limits {
         let LimitKey::By(by) = &limit.by else { continue };
-        let same = limits.clone().filter(|other| matches!(&other.by, LimitKey::By(of) if of.source() == by.source()));
+        let same = limits.iter().filter(|other| matches!(&other.by, LimitKey::By(of) if of.source() == by.source()));
         let longest = same.map(|other| other.algorithm.horizon(other.rate)).max().unwrap_or(0);
         limit.horizon.store(longest, Ordering::Relaxed);
     }

@@ -66,7 +66,8 @@ pub(super) async fn hold(asked: &mut [Asked<'_>], world: &World<'_>) {
         }
         match next(asked) {
             Some(item) => {
-                ask(asked, item, world).await;
+                // Apart, so that requests which are served from leases are small.
+                Box::pin(ask(asked, item, world)).await;
                 waited = true;
             }
             None => {

@@ -407,7 +407,7 @@ impl Limits {
             return (Taken::default(), held);
         }
         let world = World::of(around, held.left);
-        hold(&mut held.asked, &world).await;
+        Box::pin(hold(&mut held.asked, &world)).await;
         held.left = world.bound.saturating_duration_since(Instant::now());
         let taken = conclude(&held.asked, around.clock);
         held.asked.iter_mut().for_each(|one| one.noted = true);
@@ -427,7 +427,7 @@ impl Limits {
         let needed: Vec<_> = early.map(|(limit, mode)| asked_of(limit, mode, facts, None, around)).collect();
         async move {
             for one in needed {
-                taken::prepare(one.limit, one.item, one.cost, around).await;
+                Box::pin(taken::prepare(one.limit, one.item, one.cost, around)).await;
             }
         }
     }
