@@ -209,7 +209,8 @@ impl Holding {
         let Some(grants) = grants else { return };
         if let Some((before, then)) = self.grants {
             let (more, passed) = (grants - before, now.since(then).as_secs_f32());
-            self.has_others = more > own;
+            // That nobody wrote within a moment says nothing.
+            self.has_others = more > own || self.has_others && passed < 1.0;
             if more >= 0 && passed > 0.0 {
                 let more = u16::try_from(more).map_or(f32::from(u16::MAX), f32::from);
                 let weight = if self.writes == 0.0 { 1.0 } else { 1.0 - decay(now.since(then), 1.0) };
