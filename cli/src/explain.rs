@@ -6,15 +6,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::Args;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use tollgate::auth::Caller;
 use tollgate::clock::SystemClock;
 use tollgate::exchange::{Body, Exchange, Origin, Request, Response, Scheme, Served};
 use tollgate::forward::split::{Drawn, DrawnBy};
 use tollgate::forward::{BoxFuture, Destination, Outbound, Target, Upstream, UpstreamFault};
 use tollgate::gateway::{Gateway, World};
 use tollgate::route::Route;
-use tollgate::table::MemoryTable;
+use tollgate::table::{Reading, Which};
 
-use crate::load::{self, ConfigFile};
+use crate::load::{self, ConfigFile, StateOption};
+use crate::mixed::Mixed;
 use crate::{Failure, line};
 
 /// Says which route takes a request, what each stage makes of it, and what would be sent on. Nothing is sent.
@@ -35,6 +37,9 @@ pub(crate) struct Explain {
     /// The client's address.
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), value_name = "ADDRESS")]
     ip: IpAddr,
+    /// Where API keys are looked up: `memory` has none, `dynamodb` or `dynamodb:ENDPOINT`. Limits count in memory alone.
+    #[arg(long, default_value = "memory", value_name = "STATE")]
+    state: String,
 }
 
 impl Explain {
@@ -44,8 +49,12 @@ impl Explain {
         let compiled = self.config.compile()?;
         load::runtime()?.block_on(async {
             let noted = Arc::new(Noted::default());
+            let control = StateOption { state: self.state.clone() }.open_standing().await?;
+            // The connection is made before the request, which would not wait for it.
+            let connected = control.get_many(Which::Control, &["ak#"], Reading::Eventual).await;
+            connected.map_err(|error| Failure::Outside(format!("the table: {error}")))?;
             let world = World {
-                table: Arc::new(MemoryTable::default()),
+                table: Arc::new(Mixed::new(control)),
                 upstream: Arc::clone(&noted) as _,
                 clock: Arc::new(SystemClock),
                 environments: Some(NonZeroU32::MIN),
@@ -133,6 +142,11 @@ fn story(asked: &str, gateway: &Gateway, served: &Served, noted: &Noted) -> Stri
     let stages = routes.stages(route);
     let what = |stage: &str| stages.iter().find(|(name, _)| *name == stage).map_or("", |(_, what)| what.as_str());
     let stops = STAGES.iter().any(|(stage, codes)| story.stage(stage, what(stage), codes, true));
+    if let Some(plan) = &exchange.plan {
+        for text in routes.plan_lines(plan) {
+            story.line("plan", &format!("{plan}: {text}"));
+        }
+    }
     if let Some(drawn) = drawn(route, exchange) {
         story.line("split", &drawn);
     }
@@ -171,15 +185,25 @@ impl Story<'_> {
             shadowed.map(|shadow| format!("would refuse, {}: {}; ", shadow.code, shadow.detail)).collect();
         let stops = may && exchange.stopped_by.is_some_and(|code| codes.contains(&code));
         let ends = if stops { format!("stops here, {}", stopped(self.served)) } else { "passes".to_owned() };
+        let who = exchange.caller.as_ref().filter(|caller| stage == "identify" && !caller.id().is_empty());
+        let who = who.map(|caller| format!(" ({})", identified(caller))).unwrap_or_default();
         let verdicts = exchange.limits.iter().filter(|_| stage == "limit" && !stops).map(|verdict| {
             let verdict_text = if verdict.admitted { "admits" } else { "refuses" };
             format!("{} {verdict_text}, {} left", verdict.name, verdict.remaining)
         });
         let verdicts = verdicts.collect::<Vec<_>>().join("; ");
         let verdicts = if verdicts.is_empty() { verdicts } else { format!(" ({verdicts})") };
-        self.line(stage, &format!("{what}: {would}{ends}{verdicts}"));
+        self.line(stage, &format!("{what}: {would}{ends}{who}{verdicts}"));
         stops
     }
+}
+
+/// Who calls.
+fn identified(caller: &Caller) -> String {
+    let scopes = caller.scopes().join(",");
+    let parts = [("tenant", caller.tenant()), ("plan", caller.plan()), ("scopes", &scopes), ("via", caller.via())];
+    let parts = parts.into_iter().filter(|(_, text)| !text.is_empty()).map(|(what, text)| format!(", {what} {text}"));
+    format!("caller {}{}", caller.id(), parts.collect::<String>())
 }
 
 /// Which branch of a split the request took, and why.
@@ -219,8 +243,8 @@ const STAGES: [(&str, &[&str]); 5] = [
     ("path", &["bad_path"]),
     ("preflight", &["preflight", "origin_not_listed"]),
     ("screen", &["address_denied", "body_too_large", "content_type_refused"]),
-    ("identify", &[]),
-    ("limit", &["over_limit", "state_unavailable"]),
+    ("identify", &["credentials_missing", "credentials_invalid", "credentials_unchecked"]),
+    ("limit", &["plan_unknown", "over_limit", "state_unavailable"]),
 ];
 
 /// An upstream that sends nothing: it notes the request and answers 200.

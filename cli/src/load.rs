@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use tollgate::clock::{Clock, SystemClock, UNKNOWN, Watched};
@@ -9,7 +10,7 @@ use tollgate::config::{self, Compiled, Host, Problems};
 use tollgate::gateway::World;
 use tollgate::table::{MemoryTable, Table};
 use tollgate_adapters::files::Disk;
-use tollgate_adapters::table::{DynamoSettings, DynamoTable, StaticCredentials};
+use tollgate_adapters::table::{DynamoSettings, DynamoTable, StaticCredentials, Timeouts};
 use tollgate_adapters::upstream::{HttpUpstream, UpstreamSettings};
 
 use crate::{Failure, line};
@@ -48,14 +49,40 @@ pub(crate) fn environment(name: &str) -> Option<String> {
 pub(crate) struct StateOption {
     /// `memory`, `dynamodb`, or `dynamodb:ENDPOINT` (DynamoDB Local, say). The tables are made where they are missing.
     #[arg(long, default_value = "memory", value_name = "STATE")]
-    state: String,
+    pub(crate) state: String,
 }
 
 impl StateOption {
-    /// Opens the table.
-    async fn open(&self, clock: Arc<dyn Clock>) -> Result<Arc<dyn Table>, Failure> {
+    /// Opens the table, with the patience of a request's way.
+    pub(crate) async fn open(&self, clock: Arc<dyn Clock>) -> Result<Arc<dyn Table>, Failure> {
+        match self.dynamo(Timeouts::default(), Arc::clone(&clock)).await? {
+            Some((table, _)) => made(table).await,
+            None => Ok(Arc::new(MemoryTable::new(clock))),
+        }
+    }
+
+    /// Opens the table, for a person who waits. On AWS it must be there: one that is made by mistake, since its name is
+    /// another, would keep what nobody reads.
+    pub(crate) async fn open_standing(&self) -> Result<Arc<dyn Table>, Failure> {
+        const PATIENT: Timeouts = {
+            let long = Duration::from_secs(10);
+            Timeouts { connect: long, attempt: long, operation: long, sending: long, behind: long }
+        };
+        match self.dynamo(PATIENT, Arc::new(SystemClock)).await? {
+            Some((table, true)) => made(table).await,
+            Some((table, false)) => Ok(table),
+            None => Ok(Arc::new(MemoryTable::default())),
+        }
+    }
+
+    /// DynamoDB, and whether it is at an endpoint of its own; `None` is memory.
+    async fn dynamo(
+        &self,
+        timeouts: Timeouts,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Option<(Arc<DynamoTable>, bool)>, Failure> {
         let endpoint = match self.state.split_once(':') {
-            _ if self.state == "memory" => return Ok(Arc::new(MemoryTable::new(clock))),
+            _ if self.state == "memory" => return Ok(None),
             None if self.state == "dynamodb" => environment("TOLLGATE_DYNAMODB_ENDPOINT"),
             Some(("dynamodb", endpoint)) if !endpoint.is_empty() => Some(endpoint.to_owned()),
             _ => {
@@ -67,18 +94,23 @@ impl StateOption {
         // An emulator takes any credentials, but the client wants some.
         let dummy =
             endpoint.is_some() && environment("AWS_ACCESS_KEY_ID").is_none() && environment("AWS_PROFILE").is_none();
+        let has_endpoint = endpoint.is_some();
         let settings = DynamoSettings {
             hot: environment("TOLLGATE_HOT_TABLE").unwrap_or(defaults.hot),
             control: environment("TOLLGATE_CONTROL_TABLE").unwrap_or(defaults.control),
             credentials: dummy.then(StaticCredentials::dummy),
             endpoint,
             clock,
+            timeouts,
             ..DynamoSettings::default()
         };
-        let table = DynamoTable::connect(settings).await;
-        table.create_tables().await.map_err(|error| Failure::Outside(format!("the tables cannot be made: {error}")))?;
-        Ok(table)
+        Ok(Some((DynamoTable::connect(settings).await, has_endpoint)))
     }
+}
+
+async fn made(table: Arc<DynamoTable>) -> Result<Arc<dyn Table>, Failure> {
+    table.create_tables().await.map_err(|error| Failure::Outside(format!("the tables cannot be made: {error}")))?;
+    Ok(table)
 }
 
 /// The outside, as it is here.

@@ -1,4 +1,5 @@
-//! The `tollgate` command: run the gateway on a laptop, check its config, ask why, send it an event.
+//! The `tollgate` command: run the gateway on a laptop, check its config, ask why, send it an event, give
+//! out API keys.
 //!
 //! What a command is asked for goes to standard output; problems, progress and logs go to standard error. Exit codes:
 //! 0 fine, 1 the input is wrong, 3 the outside failed.
@@ -8,8 +9,10 @@ mod demo;
 mod dev;
 mod explain;
 mod invoke;
+mod keys;
 mod line;
 mod load;
+mod mixed;
 
 use std::process::ExitCode;
 
@@ -37,6 +40,8 @@ enum Command {
     Explain(explain::Explain),
     /// Send an event through the Lambda door, in this process.
     Invoke(invoke::Invoke),
+    /// Make, list, rotate and revoke API keys.
+    Keys(keys::Keys),
 }
 
 /// Why a command ends without what it was asked for.
@@ -54,6 +59,7 @@ fn main() -> ExitCode {
         Command::Check(check) => check.run(),
         Command::Explain(explain) => explain.run(),
         Command::Invoke(invoke) => invoke.run(),
+        Command::Keys(keys) => keys.run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -14,14 +14,14 @@ use crate::dynamo;
 use crate::program::binary;
 use crate::wire::soon;
 
-fn tollgate() -> Command {
+pub(crate) fn tollgate() -> Command {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut command = Command::new(binary("tollgate", "TOLLGATE_BIN"));
     command.current_dir(root).kill_on_drop(true).stdin(Stdio::null());
     command
 }
 
-async fn run(args: &[&str]) -> (Option<i32>, String, String) {
+pub(crate) async fn run(args: &[&str]) -> (Option<i32>, String, String) {
     let Output { status, stdout, stderr } = soon(tollgate().args(args).output()).await.unwrap();
     (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
 }
@@ -38,12 +38,17 @@ impl Config {
         config
     }
 
-    fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.folder.path().join("gateway.yaml")
     }
 
+    /// Another file in its folder.
+    pub(crate) fn add(&self, name: &str, text: &str) {
+        fs::write(self.folder.path().join(name), text).unwrap();
+    }
+
     /// Written whole before it takes the old one's place, as editors do.
-    fn write(&self, text: &str) {
+    pub(crate) fn write(&self, text: &str) {
         let new = self.folder.path().join("new");
         fs::write(&new, text).unwrap();
         fs::rename(new, self.path()).unwrap();
@@ -86,6 +91,15 @@ impl Dev {
         get(self.port, target).await
     }
 
+    pub(crate) async fn get_with(&self, target: &str, field: &str) -> (u16, String) {
+        get_with(self.port, target, field).await
+    }
+
+    /// The whole answer, its head too.
+    pub(crate) async fn whole(&self, target: &str, field: &str) -> String {
+        whole(self.port, target, field).await
+    }
+
     pub(crate) fn signal(&self, signal: &str) {
         let pid = self.child.id().unwrap().to_string();
         assert!(std::process::Command::new("kill").args([signal, &pid]).status().unwrap().success());
@@ -93,13 +107,22 @@ impl Dev {
 }
 
 async fn get(port: u16, target: &str) -> (u16, String) {
+    get_with(port, target, "x-nothing: 1").await
+}
+
+async fn get_with(port: u16, target: &str, field: &str) -> (u16, String) {
+    let answer = whole(port, target, field).await;
+    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, answer.split_once("\r\n\r\n").unwrap().1.to_owned())
+}
+
+async fn whole(port: u16, target: &str, field: &str) -> String {
     let mut stream = soon(TcpStream::connect(("127.0.0.1", port))).await.unwrap();
-    let request = format!("GET {target} HTTP/1.1\r\nhost: a.example\r\nconnection: close\r\n\r\n");
+    let request = format!("GET {target} HTTP/1.1\r\nhost: a.example\r\n{field}\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     soon(stream.read_to_string(&mut answer)).await.unwrap();
-    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
-    (status, answer.split_once("\r\n\r\n").unwrap().1.to_owned())
+    answer
 }
 
 fn respond(body: &str) -> String {
@@ -175,7 +198,7 @@ routes:
   - {name: b, match: {path: /b}, address: {deny: [127.0.0.1]}, body: {max: 4B}, mode: enforce, to: {respond: {}}}
 "#,
     );
-    fs::write(config.folder.path().join("secret.txt"), "right").unwrap();
+    config.add("secret.txt", "right");
     let path = config.path();
     let ask = |rest: &'static [&'static str]| {
         let config = ["explain", "--config", path.to_str().unwrap()].map(str::to_owned);
@@ -203,6 +226,38 @@ routes:
     assert!(out.contains("required (shadow): passes\n"), "{out}");
     assert!(out.contains("any: stops here, address_denied: the address 127.0.0.1 is not let in\n"), "{out}");
     assert!(out.contains("  status    403\n") && !out.contains("  limit "), "{out}");
+}
+
+#[tokio::test]
+async fn explain_tells_the_plan_that_was_taken_and_its_limits() {
+    let config = Config::of(
+        r#"version: 1
+plans: {free: {limits: [{rate: 5/min, by: caller.id}], quota: {limit: 10, per: month}, time_zone: Europe/Berlin}}
+limits: {plan: {plan: true, default: free}, proved: {plan: true}}
+defaults: {auth: none}
+routes:
+  - {name: a, match: {path: /a}, limits: [plan], to: {respond: {body: hello}}}
+  - {name: b, match: {path: /b}, limits: [proved], to: {respond: {body: hello}}}
+"#,
+    );
+    let path = config.path();
+    let path = path.to_str().unwrap();
+    let ask = async |target| run(&["explain", "--config", path, "GET", target]).await;
+    let (code, out, err) = ask("/a").await;
+    assert_eq!(code, Some(0), "{err}");
+    assert!(err.contains("warning: with `auth: none` nobody has a plan"), "{err}");
+    for told in [
+        "  limit     plan the caller's plan, default free: passes (plan:free admits, 4 left; plan:free:quota admits, 9 left)\n",
+        "  plan      free: plan:free 5/min by caller.id, token_bucket burst 5, cost 1, exact, on_store_failure local\n",
+        "  plan      free: plan:free:quota 10/month by caller.tenant, or else caller.id, quota in Europe/Berlin, cost 1, \
+         exact, on_store_failure closed\n",
+        "ratelimit-policy: \"plan:free\";q=5;w=60, \"plan:free:quota\";q=10;w=2",
+    ] {
+        assert!(out.contains(told), "{told} in {out}");
+    }
+    let (_, out, _) = ask("/b").await;
+    assert!(out.contains("default none: stops here, plan_unknown: the caller has no plan\n"), "{out}");
+    assert!(out.contains("  status    403\n") && !out.contains("  plan "), "{out}");
 }
 
 #[tokio::test]

@@ -30,7 +30,7 @@ impl Files for Example {
 }
 
 fn compile(text: String) -> Result<(), String> {
-    let environment = |_: &str| Some("a-secret".to_owned());
+    let environment = |_: &str| Some("a-secret-of-20-bytes".to_owned());
     let example = Example(text);
     config::compile("gateway.yaml", Host { files: &example, env: &environment })
         .map(drop)
@@ -38,9 +38,9 @@ fn compile(text: String) -> Result<(), String> {
 }
 
 #[test]
-fn the_readmes_config_compiles() {
+fn the_readmes_configs_compile() {
     let examples = examples(&text("README.md"), "yaml");
-    assert_eq!(examples.len(), 1);
+    assert_eq!(examples.len(), 2);
     for example in examples {
         compile(example).unwrap();
     }
@@ -85,12 +85,15 @@ fn every_example_of_the_config_reference_compiles() {
 fn every_key_that_the_config_knows_stands_in_its_reference() {
     let reference = text("docs/config.md");
     let wrong = "version: 1\nupstreams: {a: {targets: \"http://a\", x_: 1, retry: {x_: 1}, tls: {x_: 1}}}\n\
-                 limits: {l: {rate: 1/s, by: global, x_: 1}}\nedge: {x_: 1}\ndefaults: {x_: 1}\nx_: 1\nroutes:\n\
+                 auth: {p: {x_: 1, api_key: {header: x-key, pepper: \"env:P\", x_: 1}}}\n\
+                 limits: {l: {rate: 1/s, by: global, x_: 1}, p: {plan: true, x_: 1}}\n\
+                 plans: {p: {x_: 1, quota: {limit: 1, per: day, x_: 1}}}\nedge: {x_: 1}\ndefaults: {x_: 1}\nx_: 1\nroutes:\n\
                  \x20 - name: a\n    auth: none\n    x_: 1\n    match: {path: /, x_: 1}\n    cors: {x_: 1}\n    body: {x_: 1}\n    address: {x_: 1}\n\
                  \x20   request: {x_: 1, headers: {x_: 1}, query: {x_: 1}}\n    response: {x_: 1}\n    to: {redirect: {location: /a, x_: 1}}\n\
                  \x20 - {name: b, auth: none, match: {path: /b}, to: {respond: {x_: 1}}}\n\
                  \x20 - {name: c, auth: none, match: {path: /c}, to: {split: [{upstream: a, weight: 1, x_: 1}]}}\n\
-                 \x20 - {name: d, auth: none, match: {path: /d}, to: {x_: 1}}\n";
+                 \x20 - {name: d, auth: none, match: {path: /d}, to: {x_: 1}}\n\
+                 \x20 - {name: e, auth: {use: p, x_: 1}, match: {path: /e}, to: {respond: {}}}\n";
     let problems = compile(wrong.to_owned()).unwrap_err();
     let mut asked = 0;
     for line in problems.lines().filter(|line| line.contains("`x_`")) {
@@ -100,5 +103,5 @@ fn every_key_that_the_config_knows_stands_in_its_reference() {
         }
         asked += 1;
     }
-    assert!(asked >= 18, "{asked}: {problems}");
+    assert!(asked >= 21, "{asked}: {problems}");
 }

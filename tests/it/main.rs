@@ -14,6 +14,7 @@ mod door;
 mod dynamo;
 mod environments;
 mod hostile;
+mod keys;
 mod lambda;
 mod local_door;
 mod process;

@@ -13,7 +13,9 @@ use tollgate::auth::Auth;
 use tollgate::clock::{Clock, Timestamp};
 use tollgate::exchange::{LimitVerdict, Scheme};
 use tollgate::expression::{Expression, Facts, Params, Place, Scope};
-use tollgate::limit::{Accuracy, Algorithm, Around, Held, Limit, LimitKey, Limits, OnStoreFailure, Rate, Taken, Use};
+use tollgate::limit::{
+    Accuracy, Algorithm, Around, Held, Limit, LimitKey, Limits, OnStoreFailure, Rate, Taken, Use, Zone,
+};
 use tollgate::refusal::Refusal;
 use tollgate::table::{
     Assigned, Condition, Item, KEY, Members, MemoryTable, Operand, Path, Reading, Subject, Table, TableError, Terms,
@@ -74,14 +76,9 @@ async fn take(limits: &Limits, ip: u8, table: &dyn Table, clock: &dyn Clock) -> 
         response: None,
         now: clock.now(),
     };
-    limits
-        .take(
-            Held::default(),
-            &facts,
-            &Auth::Public.identify(),
-            Around { table, clock, seed: 1, deadline: None, environments: Some(std::num::NonZeroU32::MIN) },
-        )
-        .await
+    let caller = Auth::Public.identify(&mut http::HeaderMap::new(), table, clock).await.unwrap();
+    let environments = Some(std::num::NonZeroU32::MIN);
+    limits.take(Held::default(), &facts, &caller, Around { table, clock, seed: 1, deadline: None, environments }).await
 }
 
 pub(crate) fn per_ip(config: &str, rate: &str, on_store_failure: OnStoreFailure) -> Limits {
@@ -101,13 +98,14 @@ impl Clock for Moved {
     }
 }
 
-const ALGORITHMS: [fn(u64) -> Algorithm; 6] = [
+const ALGORITHMS: [fn(u64) -> Algorithm; 7] = [
     |burst| Algorithm::TokenBucket { burst },
     |burst| Algorithm::LeakyBucket { burst, queue: Duration::from_millis(1) },
     |_| Algorithm::FixedWindow,
     |_| Algorithm::SlidingWindow { approximate: false },
     |_| Algorithm::SlidingWindow { approximate: true },
     |_| Algorithm::SlidingLog,
+    |_| Algorithm::Quota { zone: Zone::UTC, soft: false },
 ];
 
 type Said = Vec<(Option<&'static str>, http::HeaderMap, Vec<LimitVerdict>)>;
@@ -120,7 +118,9 @@ async fn says(algorithm: fn(u64) -> Algorithm, config: &str, table: &dyn Table) 
         let limit = Limit::new(config.into(), name.into(), rate, LimitKey::Global, OnStoreFailure::Closed);
         Use::from(Arc::new(limit.counted_by(algorithm).accurate(Accuracy::Exact)))
     };
-    let environment = || Limits(vec![limit("l", "5/min", algorithm(5)), limit("all", "3/s", Algorithm::FixedWindow)]);
+    // Quotas are by the hour at least.
+    let rate = if matches!(algorithm(5), Algorithm::Quota { .. }) { "20/h" } else { "5/min" };
+    let environment = || Limits(vec![limit("l", rate, algorithm(5)), limit("all", "3/s", Algorithm::FixedWindow)]);
     let (environments, clock) = ([environment(), environment()], Moved::default());
     let (mut said, mut dice) = (Vec::new(), 7_u64);
     for _ in 0..80 {

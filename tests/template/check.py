@@ -98,6 +98,10 @@ class Template(unittest.TestCase):
         condition = statements["Hot"]["Condition"]
         self.assertIn("rl#*", condition["ForAllValues:StringLike"]["dynamodb:LeadingKeys"])
         self.assertEqual(condition["Null"], {"dynamodb:LeadingKeys": "false"})
+        # Keys are looked up; the lists of a tenant's keys are the command line's alone.
+        keys = statements["Control"]["Condition"]
+        self.assertEqual(keys["ForAllValues:StringLike"], {"dynamodb:LeadingKeys": ["ak#*"]})
+        self.assertEqual(keys["Null"], {"dynamodb:LeadingKeys": "false"})
 
     def test_the_function_is_told_its_tables_and_what_the_config_exposes(self):
         variables = self.function()["Environment"]["Variables"]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
+use tollgate::auth::Caller;
 use tollgate::clock::Timestamp;
 use tollgate::exchange::Exchange;
 
@@ -66,6 +67,7 @@ pub fn json_line(exchange: &Exchange) -> String {
         path: &exchange.path,
         ip: exchange.ip.to_string(),
         route: exchange.route.as_deref(),
+        caller: exchange.caller.as_ref().and_then(Who::of),
         status: exchange.status.as_u16(),
         stopped_by: exchange.stopped_by,
         detail: exchange.detail.as_deref(),
@@ -73,6 +75,7 @@ pub fn json_line(exchange: &Exchange) -> String {
         attempts: exchange.attempts,
         upstream_us: exchange.upstream_time.map(micros),
         took_us: micros(exchange.took),
+        plan: exchange.plan.as_deref(),
         limits: exchange
             .limits
             .iter()
@@ -94,6 +97,8 @@ struct Line<'a> {
     ip: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     route: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    caller: Option<Who<'a>>,
     status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     stopped_by: Option<&'static str>,
@@ -106,10 +111,30 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     upstream_us: Option<u64>,
     took_us: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plan: Option<&'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     limits: Vec<Verdict<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     shadowed: Vec<&'static str>,
+}
+
+#[derive(Serialize)]
+struct Who<'a> {
+    id: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    tenant: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    plan: &'a str,
+    via: &'static str,
+}
+
+impl<'a> Who<'a> {
+    /// Nothing is written of the public, which is everyone.
+    fn of(caller: &'a Caller) -> Option<Self> {
+        let who = Self { id: caller.id(), tenant: caller.tenant(), plan: caller.plan(), via: caller.via() };
+        (!who.id.is_empty()).then_some(who)
+    }
 }
 
 #[derive(Serialize)]
@@ -129,7 +154,7 @@ fn micros(duration: Duration) -> u64 {
 }
 
 /// `2026-11-24T12:15:13.123Z` (RFC 3339), by the proleptic Gregorian calendar.
-fn rfc3339(time: Timestamp) -> String {
+pub fn rfc3339(time: Timestamp) -> String {
     let (days, second) = (time.secs() / 86_400, time.secs() % 86_400);
     // Days are counted from 1 March of year 0, so that the leap day is a year's last and an era is 400 years.
     let days = days + 719_468;
@@ -191,11 +216,12 @@ mod tests {
         exchange.attempts = 2;
         exchange.upstream_time = Some(Duration::from_millis(3));
         exchange.took = Duration::from_micros(3_500);
+        exchange.plan = Some("free".into());
         exchange.limits = vec![LimitVerdict { name: "per-ip".into(), admitted: false, remaining: 0 }];
         exchange.shadowed.refusal(&Refusal::AddressDenied { ip: exchange.ip });
         assert_eq!(
             json_line(&exchange),
-            r#"{"time":"2026-11-24T12:15:13.123Z","id":"id-1","method":"POST","host":"api.example.com","path":"/orders/\"1\"","ip":"192.0.2.1","route":"orders","status":429,"stopped_by":"over_limit","detail":"over the limit\nper-ip","upstream":"orders","attempts":2,"upstream_us":3000,"took_us":3500,"limits":[{"name":"per-ip","admitted":false,"remaining":0}],"shadowed":["address_denied"]}"#
+            r#"{"time":"2026-11-24T12:15:13.123Z","id":"id-1","method":"POST","host":"api.example.com","path":"/orders/\"1\"","ip":"192.0.2.1","route":"orders","status":429,"stopped_by":"over_limit","detail":"over the limit\nper-ip","upstream":"orders","attempts":2,"upstream_us":3000,"took_us":3500,"plan":"free","limits":[{"name":"per-ip","admitted":false,"remaining":0}],"shadowed":["address_denied"]}"#
         );
     }
 
@@ -207,6 +233,36 @@ mod tests {
             r#"{"time":"2026-11-24T12:15:13.123Z","id":"id-1","method":"POST","host":"api.example.com","path":"/orders/\"1\"","ip":"192.0.2.1","status":200,"took_us":0}"#
         );
         assert!(!line.contains("hush"));
+    }
+
+    #[tokio::test]
+    async fn who_called_is_written_and_the_public_is_not() {
+        use tollgate::auth::keyring::{Keyring, Order, Seed};
+        use tollgate::auth::{ApiKeys, Auth, Pepper, Use};
+
+        let (table, clock) = (tollgate::table::MemoryTable::default(), tollgate::clock::SystemClock);
+        let pepper = Pepper::new("env:PEPPER", b"0123456789abcdef").unwrap();
+        let keys = Arc::new(ApiKeys::new("partners", http::HeaderName::from_static("x-api-key"), vec![pepper], None));
+        let plans = tollgate::limit::Plans::default();
+        let keyring = Keyring { keys: &keys, plans: &plans, table: &table, clock: &clock };
+        let order = Order {
+            env: "live".to_owned(),
+            tenant: "acme".to_owned(),
+            plan: String::new(),
+            scopes: std::collections::BTreeSet::new(),
+            lives: None,
+        };
+        let made = keyring.create(&order, Seed { secret: [1; 32], id: [0; 12] }).await.unwrap();
+        let mut headers = HeaderMap::from_iter([(keys.header().clone(), made.key.reveal().parse().unwrap())]);
+        let auth = Auth::Any(vec![Use { method: Arc::clone(&keys), keep: false }]);
+        for (auth, written) in [
+            (auth, r#""caller":{"id":"k00000000000000000","tenant":"acme","via":"api_key"},"#),
+            (Auth::Public, r#""ip":"192.0.2.1","status""#),
+        ] {
+            let caller = auth.identify(&mut headers, &table, &clock).await.unwrap();
+            let line = json_line(&Exchange { caller: Some(caller), ..exchange() });
+            assert!(line.contains(written) && !line.contains("gwk_"), "{line}");
+        }
     }
 
     #[test]

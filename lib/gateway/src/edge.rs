@@ -116,7 +116,7 @@ fn is_id(text: &str) -> bool {
 }
 
 /// Compares in constant time for a given length: how long it takes tells nothing of where two secrets differ.
-fn equal(secret: &[u8], given: &[u8]) -> bool {
+pub(crate) fn equal(secret: &[u8], given: &[u8]) -> bool {
     secret.len() == given.len() && secret.iter().zip(given).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
 }
 

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use http_body_util::BodyExt;
 
+use crate::auth::Caller;
 use crate::clock::Timestamp;
 use crate::forward::split::Drawn;
 use crate::limit::Owed;
@@ -195,6 +196,8 @@ pub struct Exchange {
     pub ip: IpAddr,
     /// The route that took it; `None` where none did.
     pub route: Option<Arc<str>>,
+    /// Who called; `None` where that was not asked, or not proved.
+    pub caller: Option<Caller>,
     /// The status that went back.
     pub status: StatusCode,
     /// Reason code of a refusal ([`crate::refusal::Refusal::code`]), or of an early answer (`preflight`, `redirect`…).
@@ -211,12 +214,14 @@ pub struct Exchange {
     pub upstream_time: Option<Duration>,
     /// From [`Exchange::opened`] to the answer's headers.
     pub took: Duration,
+    /// The plan that the caller's limits came from, where a limit is by plan.
+    pub plan: Option<Arc<str>>,
     /// What each limit said, in the order asked.
     pub limits: Vec<LimitVerdict>,
     /// What policies in `mode: shadow` would have refused.
     pub shadowed: Shadowed,
     /// What the request owes its limits, once its answer tells how much.
-    pub(crate) owed: Owed,
+    pub owed: Owed,
 }
 
 /// What one limit said of a request, for the log.
@@ -241,6 +246,7 @@ impl Exchange {
             host: request.origin.host.clone(),
             ip: request.origin.ip,
             route: None,
+            caller: None,
             status: StatusCode::OK,
             stopped_by: None,
             detail: None,
@@ -249,6 +255,7 @@ impl Exchange {
             attempts: 0,
             upstream_time: None,
             took: Duration::ZERO,
+            plan: None,
             limits: Vec::new(),
             shadowed: Shadowed::default(),
             owed: Owed::default(),

@@ -16,14 +16,14 @@ use std::time::Duration;
 use http::header::ORIGIN;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
-use crate::auth::Caller;
+use crate::auth::{ApiKeys, Caller};
 use crate::clock::{Clock, Timestamp};
 use crate::edge::Edge;
 use crate::exchange::{After, Body, Exchange, Origin, Request, Response, Served};
 use crate::expression::{Facts, Params};
 use crate::forward::flow::Watch;
 use crate::forward::{Backend, Upstream};
-use crate::limit::{Around, Taken};
+use crate::limit::{Around, Plans, Taken};
 use crate::refusal::Refusal;
 use crate::route::{Outcome, Route, Router, normalise};
 use crate::table::Table;
@@ -73,7 +73,11 @@ pub struct Routes {
     /// In file order.
     pub routes: Vec<Route>,
     /// By name.
+    pub plans: Plans,
+    /// By name.
     pub upstreams: Vec<Arc<Backend>>,
+    /// By name.
+    pub auth: Vec<Arc<ApiKeys>>,
 }
 
 /// Why a request does not reach the end of `serve`.
@@ -166,12 +170,17 @@ impl Gateway {
         route.screen.check(&request, &mut exchange.shadowed)?; // 403 413 415
         (request.body, trail.body) = route.screen.limit_body(request.body);
         let around = self.world.around(&request.origin);
-        let facts = facts(&request, &path, &params, None, &route.name, now);
-        let (taken, held) = route.limits.take_before(&facts, around).await;
+        let early = facts(&request, &path, &params, None, &route.name, now);
+        let (taken, held) = route.limits.take_before(&early, around).await;
         trail.take(exchange, taken, &self.world)?; // 429 503
-        let caller = route.auth.identify();
+        let leases = route.limits.prepare(route.auth.takes_time(), &early, around);
+        let identified = route.auth.identify(&mut request.headers, &*self.world.table, &*self.world.clock);
+        let (caller, ()) = tokio::join!(identified, leases);
+        let caller = caller?; // 401 503
+        exchange.caller = Some(caller.clone());
+        let facts = facts(&request, &path, &params, Some(&caller), &route.name, now);
         let taken = route.limits.take(held, &facts, &caller, around).await;
-        trail.take(exchange, taken, &self.world)?; // 429 503
+        trail.take(exchange, taken, &self.world)?; // 403 429 503
         let (asked, body) = Asked::new(request, path, params, caller, now);
         route.to.answer(&self.world, route, exchange, &asked, body).await // 400 502 503 504
     }
@@ -300,6 +309,7 @@ impl Trail<'_> {
     fn take(&mut self, exchange: &mut Exchange, taken: Taken, world: &World) -> Result<(), Refusal> {
         self.limits = taken.fields;
         exchange.owed = taken.owed;
+        exchange.plan = taken.plan;
         exchange.limits = taken.verdicts;
         exchange.shadowed.append(taken.shadowed);
         if !taken.later.is_empty() {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use crate::exchange::{Body, Response};
@@ -78,11 +78,32 @@ pub enum Refusal {
         /// The type as sent; empty where there was none.
         given: String,
     },
+    /// The route wants to know who calls, and nothing in the request says so.
+    #[error("there are no credentials")]
+    CredentialsMissing,
+    /// What says who calls is no good. Clients are not told whether it never was, or is no more.
+    #[error("the credentials are no good: {why}")]
+    CredentialsInvalid {
+        /// What is wrong with them, for the log.
+        why: String,
+    },
+    /// What says who calls may be good, and cannot be checked.
+    #[error("the credentials cannot be checked: {why}")]
+    CredentialsUnchecked {
+        /// What is missing, for the log.
+        why: String,
+    },
     /// A value that goes into the upstream request would break it: CR, LF, NUL, or a path segment that is no name.
     #[error("the request cannot be made into an upstream request: {why}")]
     Unforwardable {
         /// What is wrong.
         why: &'static str,
+    },
+    /// The caller's plan is to say what it may take, and it has none that the config has.
+    #[error("the caller has {}", no_plan(plan))]
+    PlanUnknown {
+        /// The plan; empty where the caller has none.
+        plan: String,
     },
     /// A rate limit says no.
     #[error("over the limit {limit}")]
@@ -159,6 +180,11 @@ pub enum Refusal {
     },
 }
 
+/// What the caller has instead of a plan of the config.
+fn no_plan(plan: &str) -> String {
+    if plan.is_empty() { "no plan".to_owned() } else { format!("the plan {plan:?}, which the config does not have") }
+}
+
 /// What of a refusal goes on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wire {
@@ -197,8 +223,20 @@ impl Refusal {
                 "content_type_refused",
                 "The body's content type is not taken here.",
             ),
+            Self::CredentialsMissing => {
+                (StatusCode::UNAUTHORIZED, "credentials_missing", "The request needs credentials.")
+            }
+            Self::CredentialsInvalid { .. } => {
+                (StatusCode::UNAUTHORIZED, "credentials_invalid", "The request's credentials are not taken.")
+            }
+            Self::CredentialsUnchecked { .. } => {
+                (StatusCode::SERVICE_UNAVAILABLE, "credentials_unchecked", "Try again shortly.")
+            }
             Self::Unforwardable { .. } => {
                 (StatusCode::BAD_REQUEST, "unforwardable", "A value in the request cannot be sent on.")
+            }
+            Self::PlanUnknown { .. } => {
+                (StatusCode::FORBIDDEN, "plan_unknown", "The caller has no plan that is served here.")
             }
             Self::OverLimit { .. } => (StatusCode::TOO_MANY_REQUESTS, "over_limit", "Too many requests."),
             Self::StateUnavailable { .. } => {
@@ -245,7 +283,7 @@ impl Refusal {
     }
 
     /// The answer: problem+json (RFC 9457) with the request's id as `instance`, and the fields that belong to the
-    /// refusal (`Allow`, `Retry-After`).
+    /// refusal (`Allow`, `Retry-After`, `WWW-Authenticate`).
     pub fn into_response(&self, id: &str) -> Response {
         let wire = self.wire();
         let mut problem = serde_json::json!({
@@ -287,7 +325,17 @@ impl Refusal {
                 let secs = retry_after.as_secs().saturating_add(u64::from(retry_after.subsec_nanos() > 0));
                 headers.insert(RETRY_AFTER, secs.max(1).into());
             }
-            Self::StateUnavailable { .. } | Self::SecretUnavailable { .. } | Self::UpstreamEmpty { .. } => {
+            // A challenge (RFC 9110 §11.6.1) that says no more than the code does.
+            Self::CredentialsMissing => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("ApiKey error=\"credentials_missing\""));
+            }
+            Self::CredentialsInvalid { .. } => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("ApiKey error=\"credentials_invalid\""));
+            }
+            Self::StateUnavailable { .. }
+            | Self::SecretUnavailable { .. }
+            | Self::CredentialsUnchecked { .. }
+            | Self::UpstreamEmpty { .. } => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
             }
             Self::Malformed { .. }
@@ -301,6 +349,7 @@ impl Refusal {
             | Self::BodyBroken
             | Self::ContentTypeRefused { .. }
             | Self::Unforwardable { .. }
+            | Self::PlanUnknown { .. }
             | Self::UpstreamUnreachable { .. }
             | Self::UpstreamReset { .. }
             | Self::UpstreamProtocol { .. }
@@ -334,7 +383,11 @@ mod tests {
             Refusal::BodyStalled,
             Refusal::BodyBroken,
             Refusal::ContentTypeRefused { given: "text/plain".to_owned() },
+            Refusal::CredentialsMissing,
+            Refusal::CredentialsInvalid { why: "partners: no such key".to_owned() },
+            Refusal::CredentialsUnchecked { why: "partners: the table did not answer".to_owned() },
             Refusal::Unforwardable { why: "a line break" },
+            Refusal::PlanUnknown { plan: "gold".to_owned() },
             Refusal::OverLimit { limit: Arc::from("per-ip"), retry_after: Duration::from_millis(1500) },
             Refusal::StateUnavailable { policy: Arc::from("per-ip") },
             Refusal::SecretUnavailable { name: "env:KEY".to_owned() },

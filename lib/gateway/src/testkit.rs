@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
-use crate::auth::Auth;
+use crate::auth::Caller;
 use crate::clock::Timestamp;
 use crate::exchange::{Body, Origin, Request, Scheme};
 use crate::expression::{Expression, Params, Place, Scope, Template};
@@ -54,7 +54,7 @@ pub(crate) fn asked_with_params(line: &str, captured: &[(&str, &str)]) -> Asked 
     }
     let request = request(line);
     let path = request.path.clone();
-    Asked::new(request, path, params, Auth::Public.identify(), Timestamp::from_secs(1_000_000)).0
+    Asked::new(request, path, params, Caller::of_test("", "", ""), Timestamp::from_secs(1_000_000)).0
 }
 
 /// A template that names nothing captured.

@@ -1,17 +1,44 @@
 //! The caller, as identification proved it.
 
-/// Who calls. Only [`Auth::identify`] makes one, so limiting before identifying does not compile.
-#[derive(Debug, Clone, Default)]
+use std::sync::Arc;
+
+/// Who calls. Only [`super::Auth::identify`] makes one, so limiting before identifying does not compile.
+///
+/// Cheap to clone: a key that is known is the same caller for every request.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
-    id: String,
-    tenant: String,
-    plan: String,
-    scopes: Vec<String>,
-    groups: Vec<String>,
+    id: Arc<str>,
+    tenant: Arc<str>,
+    plan: Arc<str>,
+    scopes: Arc<[String]>,
+    groups: Arc<[String]>,
     via: &'static str,
 }
 
 impl Caller {
+    /// Anyone: nothing is known, not even who it is.
+    pub(super) fn public() -> Self {
+        Self::of("none", "", "", "", Vec::new())
+    }
+
+    /// A caller that the method `via` identified.
+    pub(super) fn of(via: &'static str, id: &str, tenant: &str, plan: &str, scopes: Vec<String>) -> Self {
+        Self {
+            id: id.into(),
+            tenant: tenant.into(),
+            plan: plan.into(),
+            scopes: scopes.into(),
+            groups: Arc::default(),
+            via,
+        }
+    }
+
+    /// A caller as tests need one, identified by nothing.
+    #[cfg(test)]
+    pub(crate) fn of_test(id: &str, tenant: &str, plan: &str) -> Self {
+        Self::of("none", id, tenant, plan, Vec::new())
+    }
+
     /// The caller's id; empty for the public.
     pub fn id(&self) -> &str {
         &self.id
@@ -40,21 +67,5 @@ impl Caller {
     /// The method that identified it: `none` for the public.
     pub fn via(&self) -> &'static str {
         self.via
-    }
-}
-
-/// How a route identifies its callers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Auth {
-    /// `auth: none`: anyone, written out and never implied.
-    Public,
-}
-
-impl Auth {
-    /// Identifies the caller.
-    pub fn identify(self) -> Caller {
-        match self {
-            Self::Public => Caller { via: "none", ..Caller::default() },
-        }
     }
 }

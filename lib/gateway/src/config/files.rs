@@ -176,9 +176,11 @@ impl Reader<'_> {
 /// Keys that every file may hold; an included one holds no others.
 pub(crate) fn listed_keys(mut fields: Fields<'_>, problems: &mut Problems) {
     fields.take("upstreams");
+    fields.take("auth");
+    fields.take("plans");
     fields.take("limits");
     fields.take("routes");
-    fields.later(&["auth", "plans", "shedding"]);
+    fields.later(&["shedding"]);
     fields.finish(problems);
 }
 

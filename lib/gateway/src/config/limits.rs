@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::expression::{Part, Place as Stands};
-use crate::limit::{Accuracy, Algorithm, Cost, FieldSet, Limit, LimitKey, OnStoreFailure, Rate, Shards};
+use crate::limit::{Accuracy, Algorithm, Cost, FieldSet, Limit, LimitKey, OnStoreFailure, Rate, Shards, Used};
 use crate::mode::Mode;
 
 use super::Reader;
@@ -17,7 +17,7 @@ use super::tree::{Node, Value};
 /// One use of a limit as written; without a mode of its own it has its route's.
 #[derive(Clone)]
 pub(crate) struct LimitUse {
-    pub(crate) limit: Arc<Limit>,
+    pub(crate) limit: Used,
     pub(crate) mode: Option<Mode>,
 }
 
@@ -31,14 +31,18 @@ impl Reader<'_> {
                 self.problems.error(key.place, format!("the limit \"{}\" is declared twice", key.name));
                 continue;
             }
-            let limit = self.limit(&key.name, node, on_store_failure);
-            self.limits.insert(key.name.clone(), limit.map(Arc::new));
+            let limit = if node.get("plan").is_some() {
+                self.by_plan(&key.name, node).map(|plan| Used::Plan(Arc::new(plan)))
+            } else {
+                self.limit(&key.name, node, on_store_failure).map(|limit| Used::Limit(Arc::new(limit)))
+            };
+            self.limits.insert(key.name.clone(), limit);
         }
     }
 
-    fn limit(&mut self, name: &str, node: &Node, default_failure: Option<OnStoreFailure>) -> Option<Limit> {
+    pub(crate) fn limit(&mut self, name: &str, node: &Node, default_failure: Option<OnStoreFailure>) -> Option<Limit> {
         let mut fields = Fields::of(node, "a limit", &mut self.problems)?;
-        fields.later(&["plan", "quota"]);
+        fields.later(&["quota"]);
         let rate = fields.need("rate", &mut self.problems).and_then(|node| self.rate(node));
         let by = fields.need("by", &mut self.problems).and_then(|node| self.limit_key(node));
         let algorithm = self.algorithm(&mut fields, rate);
@@ -268,7 +272,7 @@ impl Reader<'_> {
         Some(Cost::Fixed(cost))
     }
 
-    fn limit_key(&mut self, node: &Node) -> Option<LimitKey> {
+    pub(crate) fn limit_key(&mut self, node: &Node) -> Option<LimitKey> {
         let text = self.problems.text(node, "`by`")?;
         let by = match text.trim() {
             "global" => return Some(LimitKey::Global),

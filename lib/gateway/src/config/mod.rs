@@ -4,10 +4,12 @@
 //! and either everything is right or nothing is used. [`compile`] is the only maker of [`Routes`]; nothing downstream
 //! validates. The format is `docs/config.md`.
 
+mod auth;
 mod edges;
 mod files;
 mod limits;
 mod matching;
+mod plans;
 mod print;
 mod problem;
 mod read;
@@ -20,10 +22,11 @@ mod upstreams;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::auth::ApiKeys;
 use crate::expression::{Expression, ExpressionProblem, Place as Stands, Scope, Template};
 use crate::forward::Backend;
 use crate::gateway::Routes;
-use crate::limit::{Limit, share_items};
+use crate::limit::{Plan, Plans, Used, share_items};
 use crate::route::{Conflict, Router};
 
 pub use files::Files;
@@ -33,6 +36,16 @@ pub use problem::{Place, Problem, Problems, Severity, SourceFile};
 mod tests;
 
 use tree::Node;
+
+/// A duration as the config writes it: `250ms`, `5s`, `1h`, `90d`.
+pub fn duration(text: &str) -> Option<std::time::Duration> {
+    read::parse_duration(text)
+}
+
+/// What is said of a plan that is not among `plans`: which may be meant, or which there are.
+pub fn unknown_plan(name: &str, plans: &Plans) -> String {
+    limits::unknown("plan", name, plans.keys())
+}
 
 /// What compiling needs of the world.
 #[derive(Clone, Copy)]
@@ -85,8 +98,12 @@ pub(crate) struct Reader<'h> {
     pub(crate) upstreams: BTreeMap<String, Option<Arc<Backend>>>,
     /// Where each route's name was first written.
     pub(crate) route_names: BTreeMap<String, Place>,
+    /// What identifies callers by name, like upstreams.
+    pub(crate) auth: BTreeMap<String, Option<Arc<ApiKeys>>>,
+    /// Plans by name, likewise.
+    pub(crate) plans: BTreeMap<String, Option<Arc<Plan>>>,
     /// Limits by name, likewise.
-    pub(crate) limits: BTreeMap<String, Option<Arc<Limit>>>,
+    pub(crate) limits: BTreeMap<String, Option<Used>>,
 }
 
 impl<'h> Reader<'h> {
@@ -97,6 +114,8 @@ impl<'h> Reader<'h> {
             env: BTreeMap::new(),
             name: Arc::from("tollgate"),
             upstreams: BTreeMap::new(),
+            auth: BTreeMap::new(),
+            plans: BTreeMap::new(),
             limits: BTreeMap::new(),
             route_names: BTreeMap::new(),
         }
@@ -109,9 +128,14 @@ impl<'h> Reader<'h> {
             self.read_upstreams(document);
         }
         for document in &documents {
+            self.read_auth(document);
+            self.read_plans(document, root.on_store_failure);
+        }
+        for document in &documents {
             self.read_limits(document, root.on_store_failure);
         }
-        share_items(self.limits.values().flatten());
+        let named = self.limits.values().flatten().filter_map(Used::limit);
+        share_items(named.chain(self.plans.values().flatten().flat_map(|plan| &plan.limits)));
         let defaults = self.read_defaults(root.defaults);
         let mut listed = Vec::new();
         for document in &documents {
@@ -159,7 +183,9 @@ impl<'h> Reader<'h> {
             edge,
             router,
             routes: routes.into_iter().collect::<Option<Vec<_>>>()?,
+            plans: self.whole_plans(),
             upstreams: self.upstreams.values().flatten().cloned().collect(),
+            auth: self.auth.values().flatten().cloned().collect(),
         })
     }
 

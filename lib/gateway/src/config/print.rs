@@ -4,12 +4,13 @@
 use std::fmt::{self, Display, Write as _};
 use std::time::Duration;
 
+use crate::auth::{Auth, Pepper};
 use crate::edge::Edge;
 use crate::forward::balance::Balance;
 use crate::forward::retry::{Retry, RetryMethods};
 use crate::forward::{Backend, Branch, Destination, HostPolicy, Target};
 use crate::gateway::Routes;
-use crate::limit::{Accuracy, Cost, LimitKey, Limits, Use};
+use crate::limit::{Accuracy, Cost, Limit, LimitKey, Limits, Plan, Used};
 use crate::mode::Mode;
 use crate::respond::{JsonTemplate, Redirect, RedirectPath, Respond, RespondBody};
 use crate::route::{Conditions, Route};
@@ -30,6 +31,12 @@ impl Routes {
                 let _ = writeln!(text, "  {line}");
             }
         }
+        for each in self.plans.values() {
+            let _ = write!(text, "\nplan {}\n", each.name);
+            for line in plan(each) {
+                let _ = writeln!(text, "  {line}");
+            }
+        }
         for (route, conditions) in self.routes.iter().zip(self.router.conditions()) {
             let _ = write!(text, "\nroute {}\n", route.name);
             let _ = writeln!(text, "  {:<10}{}", "match", matched(conditions));
@@ -45,6 +52,11 @@ impl Routes {
         edge(&self.edge)
     }
 
+    /// What a plan limits, a line each; nothing where there is no such plan.
+    pub fn plan_lines(&self, name: &str) -> Vec<String> {
+        self.plans.get(name).map(|each| plan(each)).unwrap_or_default()
+    }
+
     /// What a route's stages do, in the order of `Gateway::serve`.
     pub fn stages(&self, route: &Route) -> Vec<(&'static str, String)> {
         let slashes = if route.keeps_encoded_slashes { "kept" } else { "refused" };
@@ -53,7 +65,7 @@ impl Routes {
             ("preflight", cors(route)),
             ("shed", format!("{} (shedding is not built yet)", route.priority.as_str())),
             ("screen", screen(&route.screen)),
-            ("identify", "none: anyone".to_owned()),
+            ("identify", identify(&route.auth)),
             ("limit", limits(&route.limits)),
             ("request", request(&route.request)),
             ("timeout", timeouts(route)),
@@ -197,24 +209,52 @@ fn screen(screen: &Screen) -> String {
     text
 }
 
+fn identify(auth: &Auth) -> String {
+    let uses = match auth {
+        Auth::Public => return "none: anyone".to_owned(),
+        Auth::Any(uses) => uses,
+    };
+    let each = uses.iter().map(|used| {
+        let method = &used.method;
+        let kept = if used.keep { ", kept" } else { "" };
+        let peppers: Vec<_> = method.peppers().iter().map(Pepper::reference).collect();
+        let missing = method.missing_pepper().map(|missing| format!(", {missing} missing")).unwrap_or_default();
+        format!("{} (api_key in {}{kept}, pepper {}{missing})", method.name(), method.header(), list(&peppers))
+    });
+    each.collect::<Vec<_>>().join(" or ")
+}
+
 fn limits(limits: &Limits) -> String {
-    let each: Vec<_> = limits.0.iter().map(limit).collect();
+    let each = limits.0.iter().map(|used| match &used.limit {
+        Used::Limit(limit) => self::limit(limit, used.mode),
+        Used::Plan(plan) => {
+            let default = plan.default.as_ref().map_or("none", |plan| &plan.name);
+            format!("{}{} the caller's plan, default {default}", plan.name, shown(used.mode))
+        }
+    });
+    let each: Vec<_> = each.collect();
     if each.is_empty() { "none".to_owned() } else { each.join("; ") }
 }
 
-fn limit(Use { limit, mode }: &Use) -> String {
+fn plan(plan: &Plan) -> Vec<String> {
+    let limits = plan.limits.iter().map(|each| limit(each, Mode::Enforce));
+    if plan.limits.is_empty() { vec!["no limit".to_owned()] } else { limits.collect() }
+}
+
+fn limit(limit: &Limit, mode: Mode) -> String {
     let by = match &limit.by {
         LimitKey::Global => "global".to_owned(),
         LimitKey::By(by) => match limit.ipv6_prefix {
             Some(prefix) => format!("{} (ipv6_prefix {prefix})", by.source()),
             None => by.source().to_owned(),
         },
+        LimitKey::Caller => "caller.tenant, or else caller.id".to_owned(),
     };
     let cost = match &limit.cost {
         Cost::Fixed(cost) => cost.to_string(),
         Cost::Of(expression) | Cost::OfResponse(expression) => expression.source().to_owned(),
     };
-    let mut text = format!("{}{} {} by {by}", limit.name, shown(*mode), limit.rate);
+    let mut text = format!("{}{} {} by {by}", limit.name, shown(mode), limit.rate);
     if limit.before_identify {
         text.push_str(" before identify");
     }

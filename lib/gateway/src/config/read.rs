@@ -246,7 +246,7 @@ pub(crate) fn items(node: &Node) -> &[Node] {
     }
 }
 
-fn parse_duration(text: &str) -> Option<Duration> {
+pub(super) fn parse_duration(text: &str) -> Option<Duration> {
     let split = text.find(|c: char| c.is_ascii_alphabetic())?;
     let (number, unit) = text.split_at(split);
     let number: f64 = number.trim().parse().ok().filter(|number| *number >= 0.0)?;

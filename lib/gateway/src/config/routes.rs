@@ -89,11 +89,12 @@ impl Reader<'_> {
         fields.later(&["allow", "parameters", "openapi", "cache", "compress", "deprecated", "mirror", "fault"]);
         policies.mode = self.mode(fields).or(policies.mode);
         if let Some(node) = fields.take("auth") {
-            policies.auth = self.auth(node).or(Some(Auth::Public));
+            // Where it is wrong, it is not missing as well.
+            policies.auth = self.route_auth(node).or(Some(Auth::Public));
         }
         if let Some(node) = fields.take("limits") {
             for used in self.limit_uses(node) {
-                policies.limits.retain(|standing| standing.limit.name != used.limit.name);
+                policies.limits.retain(|standing| !used.limit.replaces(&standing.limit));
                 policies.limits.push(used);
             }
         }
@@ -165,24 +166,6 @@ impl Reader<'_> {
             policies.deny = deny.map(|node| self.networks(node)).unwrap_or_default();
         }
         fields.finish(&mut self.problems);
-    }
-
-    /// `auth: none`; all else comes later.
-    fn auth(&mut self, node: &Node) -> Option<Auth> {
-        let mut public = None;
-        for item in items(node) {
-            match &item.value {
-                Value::Text(word) if word == "none" => public = Some(Auth::Public),
-                Value::Text(name) => {
-                    self.problems
-                        .error(item.place, format!("`auth: {name}` is not supported yet, so far there is `none`"));
-                }
-                Value::Null | Value::Bool(_) | Value::Number(_) | Value::List(_) | Value::Map(_) => {
-                    self.problems.error(item.place, "this `auth` is not supported yet, so far there is `none`");
-                }
-            }
-        }
-        public
     }
 
     fn networks(&mut self, node: &Node) -> Vec<IpNet> {
@@ -277,6 +260,9 @@ impl Reader<'_> {
                 place,
                 "`encoded_slashes: keep` keeps nothing on an HTTP API, which decodes the path before the gateway sees it",
             );
+        }
+        if matches!(policies.auth, Some(Auth::Public)) {
+            self.warn_of_plans_nobody_has(place, &policies.limits, policies.mode.unwrap_or_default());
         }
         let cors = self.route_cors(&policies, &conditions);
         fields.finish(&mut self.problems);

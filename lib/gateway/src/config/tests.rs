@@ -89,6 +89,15 @@ fn a_secret_that_is_not_there_is_a_warning_and_never_printed() {
 }
 
 #[test]
+fn a_pepper_is_never_printed() {
+    let text = "version: 1\nauth: {p: {api_key: {header: x-key, pepper: [\"env:NEW\", \"env:OLD\"]}}}\nroutes:\n  - {name: a, auth: p, match: {path: /}, to: {respond: {}}}\n";
+    let known = |_: &str| Some("hunter2 hunter2 hunter2".to_owned());
+    let compiled = compile("gateway.yaml", Host { files: &OneFile(text), env: &known }).expect("compiles");
+    let shown = format!("{:?}{}", compiled.routes, compiled.routes.print());
+    assert!(!shown.contains("hunter2") && shown.contains("env:OLD"));
+}
+
+#[test]
 fn a_problem_shows_its_line_whatever_ends_lines() {
     for end in ["\n", "\r\n", "\r"] {
         let text = ["version: 1", "name: é", "routes: 7", ""].join(end);

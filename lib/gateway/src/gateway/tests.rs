@@ -1,5 +1,6 @@
 //! The way itself: the order of the stages, where a request stops, and what is not called after a stop.
 
+mod callers;
 mod modes;
 mod splits;
 

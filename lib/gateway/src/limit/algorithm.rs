@@ -8,8 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::bucket::Bucket;
+use super::calendar::Zone;
 use super::log::Log;
 use super::pair::Pair;
+use super::quota::Quota;
 use super::rate::{Per, Rate};
 use super::sliding::Sliding;
 use super::window::{FixedWindow, Window};
@@ -26,7 +28,7 @@ pub(super) const FEWEST_LEASED: u64 = 20;
 pub(super) const fn longest_lease(rate: Rate) -> Duration {
     match rate.per {
         Per::Second => Duration::from_millis(500),
-        Per::Minute | Per::Hour | Per::Day => Duration::from_secs(5),
+        Per::Minute | Per::Hour | Per::Day | Per::Week | Per::Month => Duration::from_secs(5),
     }
 }
 
@@ -58,6 +60,13 @@ pub enum Algorithm {
     },
     /// So many in any window, the time of each kept; for counts up to [`Self::LARGEST_LOG`].
     SlidingLog,
+    /// So many in each period of the calendar, for as long as months.
+    Quota {
+        /// Whose calendar it is.
+        zone: Zone,
+        /// Whether what is beyond it passes, and is told.
+        soft: bool,
+    },
 }
 
 impl Algorithm {
@@ -78,6 +87,7 @@ impl Algorithm {
             Self::FixedWindow => "fixed_window",
             Self::SlidingWindow { .. } => "sliding_window",
             Self::SlidingLog => "sliding_log",
+            Self::Quota { .. } => "quota",
         }
     }
 
@@ -85,7 +95,7 @@ impl Algorithm {
     pub const fn most(self, rate: Rate) -> u64 {
         match self {
             Self::TokenBucket { burst } | Self::LeakyBucket { burst, .. } => burst,
-            Self::FixedWindow | Self::SlidingWindow { .. } | Self::SlidingLog => rate.count,
+            Self::FixedWindow | Self::SlidingWindow { .. } | Self::SlidingLog | Self::Quota { .. } => rate.count,
         }
     }
 
@@ -95,7 +105,7 @@ impl Algorithm {
         match self {
             Self::TokenBucket { .. } => true,
             Self::LeakyBucket { queue, .. } => queue.is_zero(),
-            Self::FixedWindow | Self::SlidingWindow { .. } | Self::SlidingLog => false,
+            Self::FixedWindow | Self::SlidingWindow { .. } | Self::SlidingLog | Self::Quota { .. } => false,
         }
     }
 
@@ -110,7 +120,7 @@ impl Algorithm {
         match self {
             Self::TokenBucket { .. } | Self::FixedWindow => most >= FEWEST_LEASED,
             Self::LeakyBucket { queue, .. } => queue.is_zero() && most >= FEWEST_LEASED,
-            Self::SlidingWindow { .. } | Self::SlidingLog => false,
+            Self::SlidingWindow { .. } | Self::SlidingLog | Self::Quota { .. } => false,
         }
     }
 
@@ -133,6 +143,7 @@ impl Algorithm {
             Self::SlidingWindow { approximate: false } => Box::new(Sliding::new(rate)),
             Self::SlidingWindow { approximate: true } => Box::new(Pair::new(rate)),
             Self::SlidingLog => Box::new(Log::new(rate)),
+            Self::Quota { zone, soft } => Box::new(Quota::new(rate, zone, soft)),
         }
     }
 }
@@ -145,6 +156,8 @@ impl fmt::Display for Algorithm {
             Self::LeakyBucket { burst, queue } if queue.is_zero() => write!(f, " burst {burst}"),
             Self::LeakyBucket { burst, queue } => write!(f, " burst {burst} queue {queue:?}"),
             Self::SlidingWindow { approximate: true } => f.write_str(" approximate"),
+            Self::Quota { zone, soft: false } => write!(f, " in {}", zone.name()),
+            Self::Quota { zone, soft: true } => write!(f, " in {}, soft", zone.name()),
             Self::FixedWindow | Self::SlidingWindow { approximate: false } | Self::SlidingLog => Ok(()),
         }
     }
@@ -211,6 +224,12 @@ pub(super) enum Seen {
         recent: usize,
         last: i128,
     },
+    Quota {
+        label: u64,
+        used: u64,
+        /// When that was.
+        at: Timestamp,
+    },
 }
 
 /// When a request may be judged.
@@ -237,8 +256,23 @@ pub(super) trait Meter: Send + Sync + fmt::Debug {
         false
     }
 
+    /// The label of the period asked for, where each period has an item of its own.
+    fn label(&self, _ask: &Ask) -> Option<u64> {
+        None
+    }
+
+    /// The length in seconds of the period that `now` is in, where periods differ.
+    fn window_secs(&self, _now: Timestamp) -> Option<u64> {
+        None
+    }
+
     /// Until when nothing of the size asked is let in, by an item that is as `seen`; `None` where it may be.
     fn over(&self, ask: &Ask, seen: &Seen) -> Option<Timestamp>;
+
+    /// Until when nothing would have been let in, where what was taken is beyond the limit and passes all the same.
+    fn beyond(&self, _ask: &Ask, _seen: &Seen) -> Option<Timestamp> {
+        None
+    }
 
     /// The update that takes what is asked from an item that is as `seen` (and is refused by another).
     fn attempt(&self, ask: &Ask, seen: &Seen) -> Arc<Taking>;
@@ -298,6 +332,11 @@ pub(super) trait Meter: Send + Sync + fmt::Debug {
 
     /// When the item is as good as none: all is there again.
     fn full_at(&self, ask: &Ask, seen: &Seen) -> Timestamp;
+
+    /// Until when what was seen of the item tells anything.
+    fn believed_until(&self, ask: &Ask, seen: &Seen) -> Timestamp {
+        self.full_at(ask, seen)
+    }
 }
 
 /// Nanoseconds, to compute with.

@@ -79,7 +79,12 @@ impl Bucket {
 const fn tat(seen: &Seen) -> Option<i128> {
     match seen {
         Seen::Bucket { tat, .. } => Some(*tat),
-        Seen::Nothing | Seen::Window { .. } | Seen::Pair { .. } | Seen::Ring { .. } | Seen::Log { .. } => None,
+        Seen::Nothing
+        | Seen::Window { .. }
+        | Seen::Pair { .. }
+        | Seen::Ring { .. }
+        | Seen::Log { .. }
+        | Seen::Quota { .. } => None,
     }
 }
 

@@ -60,6 +60,8 @@ pub(super) struct Named {
     /// Where in it the name ends.
     name: usize,
     quota: u64,
+    /// Where in it the window begins.
+    window: usize,
 }
 
 impl Named {
@@ -71,8 +73,9 @@ impl Named {
         policy.push_str(";q=");
         push_number(&mut policy, quota);
         policy.push_str(";w=");
+        let before = policy.len();
         push_number(&mut policy, window.min(LARGEST));
-        Self { policy, name, quota }
+        Self { policy, name, quota, window: before }
     }
 
     fn name(&self) -> &str {
@@ -86,6 +89,8 @@ pub(super) struct Told<'a> {
     pub(super) limit: &'a Named,
     /// In which fields.
     pub(super) set: FieldSet,
+    /// The window's length in seconds, where it is not always the same.
+    pub(super) window: Option<u64>,
     /// What is left, and for how long that is so; `None` where it was not asked or did not say.
     pub(super) state: Option<(u64, Duration)>,
 }
@@ -114,11 +119,17 @@ pub(super) fn fields(mut limits: Vec<Told<'_>>) -> HeaderMap {
 }
 
 fn standard(limits: &[Told<'_>], fields: &mut HeaderMap) {
-    let room = limits.iter().map(|told| told.limit.policy.len() + 2).sum::<usize>();
+    let room = limits.iter().map(|told| told.limit.policy.len() + 12).sum::<usize>();
     let (mut policies, mut states) = (String::with_capacity(room), String::with_capacity(room + 32 * limits.len()));
     for told in limits.iter().filter(|told| told.set.has_standard()) {
         separate(&mut policies);
-        policies.push_str(&told.limit.policy);
+        match told.window {
+            None => policies.push_str(&told.limit.policy),
+            Some(window) => {
+                policies.push_str(told.limit.policy.get(..told.limit.window).unwrap_or_default());
+                push_number(&mut policies, window.min(LARGEST));
+            }
+        }
         if let Some((left, reset)) = told.state() {
             separate(&mut states);
             states.push_str(told.limit.name());
@@ -180,7 +191,7 @@ mod tests {
         let named: Vec<_> = limits.iter().map(|(_, (name, q, w, _))| Named::new(name, *q, *w)).collect();
         let told = named.iter().zip(limits).map(|(limit, (set, (.., state)))| {
             let state = state.map(|(left, ms)| (left, Duration::from_millis(ms)));
-            Told { limit, set: *set, state }
+            Told { limit, set: *set, window: None, state }
         });
         fields(told.collect())
     }
@@ -265,7 +276,7 @@ mod tests {
             let named: Vec<_> = limits.iter().map(|(name, q, w, _)| Named::new(name, *q, *w)).collect();
             let told: Vec<_> = named.iter().zip(&limits).map(|(limit, (.., state))| {
                 let state = state.map(|(left, secs, more)| (left, Duration::new(secs, u32::from(more))));
-                Told { limit, set: FieldSet::Both, state }
+                Told { limit, set: FieldSet::Both, window: None, state }
             }).collect();
             let fields = fields(told);
             let plain = |name: &str| name.chars().filter(|letter| (' '..='~').contains(letter)).collect::<String>();

@@ -90,6 +90,8 @@ pub(super) struct Asked<'a> {
     pub(super) cost: u64,
     pub(super) answer: Option<Answer>,
     seed: u64,
+    /// Whether the exchange has it already.
+    pub(super) noted: bool,
     /// Whether no request needs it yet.
     ahead: bool,
     /// Whether its demand was counted.
@@ -111,6 +113,7 @@ impl<'a> Asked<'a> {
             cost,
             answer: None,
             seed: 0,
+            noted: false,
             ahead: false,
             counted: false,
             awaits: None,
@@ -291,7 +294,7 @@ impl<'a> Asked<'a> {
         if self.is_astray() {
             return;
         }
-        let until = limit.meter().full_at(&self.ask, &seen);
+        let until = limit.meter().believed_until(&self.ask, &seen);
         limit.book.with(&self.home, moment, |standing, _| {
             standing.seen = seen;
             if limit.paces() {
@@ -309,7 +312,7 @@ impl<'a> Asked<'a> {
         let (ask, exactly) = (self.ask, self.exactly());
         let scarce = limit.meter().is_scarce(&ask, &seen);
         let given = limit.book.with(&self.home, moment, |standing, era| {
-            let until = Some(limit.meter().full_at(&ask, &seen));
+            let until = Some(limit.meter().believed_until(&ask, &seen));
             let Some(holding) = standing.held() else { return (Given::ByTable { sure: self.sure }, until) };
             let spent = holding.granted(&ask, self.cost, scarce, era);
             let given = if ask.lease.is_zero() {
@@ -365,7 +368,8 @@ impl<'a> Asked<'a> {
 
 /// Comes to an answer of every limit, or to the first refusal.
 pub(super) async fn hold(asked: &mut [Asked<'_>], world: &World<'_>) {
-    let mut waited = false;
+    // What was given before the caller was known may have ended meanwhile.
+    let mut waited = asked.iter().any(|one| one.answer.is_some());
     for _ in 0..ROUNDS {
         let moment = Moment::of(world.clock);
         for one in asked.iter_mut().filter(|one| one.answer.is_none()) {
@@ -433,7 +437,6 @@ async fn ask(asked: &mut [Asked<'_>], item: Key, world: &World<'_>) {
         return wait_for_lease(flight, &mut members, world).await;
     }
     let _landing = Landing(members.iter().map(|one| (one.limit, one.home)).collect(), world);
-    let key = item.item();
     for attempt in 0..TRIES {
         settle(&mut members, attempt, world.clock).await;
         let moment = Moment::of(world.clock);
@@ -459,6 +462,7 @@ async fn ask(asked: &mut [Asked<'_>], item: Key, world: &World<'_>) {
         if members.iter().any(|one| one.ahead && one.ask.lease.is_zero()) {
             return;
         }
+        let Some(key) = members.first().map(|one| one.limit.item_key(&item, &one.ask)) else { return };
         let mut taking = together(&members);
         if members.iter().any(|one| one.ahead) {
             taking.1 = taking.1.behind();

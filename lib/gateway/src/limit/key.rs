@@ -6,6 +6,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 
+use crate::digits::push_number;
+
 /// 128 bits that stand for (config name, limit and its kind, key): any length and any bytes make a short key that tells nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Key(u128);
@@ -89,11 +91,29 @@ impl Key {
     }
 
     /// The item's key in the table.
+    #[cfg(test)]
     pub(super) fn item(&self) -> String {
-        let mut key = String::with_capacity(25);
-        key.push_str("rl#");
+        self.item_under("rl#", None)
+    }
+
+    /// The item's key in the table; where each period has an item of its own, that of the one with this label.
+    pub(super) fn item_under(&self, prefix: &str, label: Option<u64>) -> String {
+        let mut key = String::with_capacity(prefix.len() + 33);
+        key.push_str(prefix);
         URL_SAFE_NO_PAD.encode_string(self.0.to_be_bytes(), &mut key);
+        if let Some(label) = label {
+            key.push('#');
+            push_number(&mut key, label);
+        }
         key
+    }
+
+    /// The key of one period, for items that are not in the table.
+    pub(super) const fn labelled(self, label: Option<u64>) -> Self {
+        match label {
+            Some(label) => Self(self.0 ^ ((label as u128) << 64)),
+            None => self,
+        }
     }
 }
 

@@ -12,6 +12,7 @@ mod address;
 mod algorithm;
 mod book;
 mod bucket;
+mod calendar;
 mod cost;
 mod fields;
 mod hold;
@@ -21,6 +22,8 @@ mod lease;
 mod log;
 mod owed;
 mod pair;
+mod plan;
+mod quota;
 mod rate;
 mod share;
 mod sliding;
@@ -39,9 +42,11 @@ use tokio::time::Instant;
 
 pub use accuracy::{Accuracy, Shards};
 pub use algorithm::Algorithm;
+pub use calendar::Zone;
 pub use cost::Cost;
 pub use fields::FieldSet;
 pub use owed::Owed;
+pub use plan::{ByPlan, Plan, Plans, Used};
 pub use rate::{Per, Rate};
 pub use taken::{Later, Taken};
 
@@ -104,6 +109,8 @@ pub struct Limit {
     /// In which fields its clients are told of it.
     pub headers: FieldSet,
     config: Arc<str>,
+    /// What the keys of its items begin with.
+    prefix: Arc<str>,
     division: OnceLock<Division>,
     /// For how many seconds what limits of the same key write may matter.
     horizon: AtomicU64,
@@ -141,6 +148,8 @@ pub enum LimitKey {
     Global,
     /// Whatever has the same value. Where there is no value, or an empty one, the requests share one bucket.
     By(Expression),
+    /// The caller's tenant, or the caller where there is no tenant.
+    Caller,
 }
 
 /// What a limit does while the table does not answer.
@@ -179,15 +188,15 @@ impl OnStoreFailure {
 /// One use of a limit by a route.
 #[derive(Debug, Clone)]
 pub struct Use {
-    /// The limit, shared by all its uses.
-    pub limit: Arc<Limit>,
+    /// The limit, shared by all its uses, or those of the caller's plan.
+    pub limit: Used,
     /// Whether it acts here.
     pub mode: Mode,
 }
 
 impl From<Arc<Limit>> for Use {
     fn from(limit: Arc<Limit>) -> Self {
-        Self { limit, mode: Mode::Enforce }
+        Self { limit: limit.into(), mode: Mode::Enforce }
     }
 }
 
@@ -208,6 +217,7 @@ impl Limit {
             before_identify: false,
             ipv6_prefix: None,
             headers: FieldSet::default(),
+            prefix: Arc::from("rl#"),
             division: OnceLock::new(),
             horizon: AtomicU64::new(algorithm.horizon(rate)),
             book: Book::new(MOST),
@@ -233,6 +243,12 @@ impl Limit {
             algorithm,
             ..self
         }
+    }
+
+    /// The same, whose items are kept as those of a plan's quota.
+    #[must_use]
+    pub fn of_plan(self, plan: &str) -> Self {
+        Self { prefix: Arc::from(format!("q#{plan}#")), ..self }
     }
 
     /// The same, of which a request takes `cost`.
@@ -277,6 +293,7 @@ impl Limit {
         let subject = match &self.by {
             LimitKey::Global => None,
             LimitKey::By(by) => by.text(facts).ok().filter(|subject| !subject.is_empty()),
+            LimitKey::Caller => return self.items().stem.key(caller.and_then(subject_of)),
         };
         let via = caller.filter(|_| self.items().with_via).map_or("", Caller::via);
         self.items().stem.key(subject.as_deref().map(|subject| (via, subject)))
@@ -305,7 +322,11 @@ impl Limit {
 
     /// Whether its key can be told before the caller is known.
     pub(crate) fn is_known_early(&self) -> bool {
-        let by = matches!(&self.by, LimitKey::By(by) if by.reads(Part::Caller));
+        let by = match &self.by {
+            LimitKey::Global => false,
+            LimitKey::By(by) => by.reads(Part::Caller),
+            LimitKey::Caller => true,
+        };
         let cost = matches!(&self.cost, Cost::Of(cost) if cost.reads(Part::Caller));
         !by && !cost
     }
@@ -351,11 +372,16 @@ impl Limit {
         own.shard(home).shard((home + ahead) % self.items().shards)
     }
 
+    fn item_key(&self, key: &Key, ask: &Ask) -> String {
+        key.item_under(&self.prefix, self.meter().label(ask))
+    }
+
     /// The same updates, on an item of this process alone.
     fn count_here(&self, key: &Key, ask: Ask) -> Option<Answer> {
         let meter = self.local_meter();
         // What costs more than this environment's part of the burst takes all of that.
         let ask = Ask { cost: ask.cost.min(meter.most()), ..ask };
+        let key = &key.labelled(meter.label(&ask));
         let seen = self.local.get(key, ask.at).map_or(Some(Seen::Nothing), |item| meter.read(&ask, &item))?;
         if let Some(until) = meter.over(&ask, &seen) {
             return Some(Answer::Over { until, seen, ask });
@@ -426,7 +452,7 @@ impl Items {
             LimitKey::By(by) if shards == 1 && !matches!(algorithm, Algorithm::SlidingLog) => {
                 (Stem::shared(config, by.source()), Stem::suffix(name, &kind))
             }
-            LimitKey::Global | LimitKey::By(_) => (Stem::new(config, name, &kind), String::new()),
+            LimitKey::Global | LimitKey::By(_) | LimitKey::Caller => (Stem::new(config, name, &kind), String::new()),
         };
         let with_via = matches!(by, LimitKey::By(by) if reads_caller_id(by.source()));
         Self { stem, suffix, with_via, shards }
@@ -447,6 +473,15 @@ pub(crate) fn share_items<'a>(limits: impl Iterator<Item = &'a Arc<Limit>> + Clo
 fn nth(bits: u64, most: u32) -> u32 {
     let spread = u128::from(bits.wrapping_mul(0x9E37_79B9_7F4A_7C15)) * u128::from(most);
     u32::try_from(spread >> 64).unwrap_or(0)
+}
+
+/// Who counts together where nothing else is said: a tenant however it was identified, or one caller.
+fn subject_of(caller: &Caller) -> Option<(&str, &str)> {
+    match (caller.tenant(), caller.id()) {
+        ("", "") => None,
+        ("", id) => Some((caller.via(), id)),
+        (tenant, _) => Some(("", tenant)),
+    }
 }
 
 /// Whether a key may hold `caller.id`, which counts together with how the caller was identified.
@@ -482,23 +517,35 @@ impl Limits {
     /// Takes one request from the limits that stand before identification (`before: identify`), or from none. Where one
     /// refuses, the rest of the request is not even looked at; else [`Self::take`] goes on with what is held.
     pub async fn take_before(&self, facts: &Facts<'_>, around: Around<'_>) -> (Taken, Held<'_>) {
-        let early = self.in_force().filter(|used| used.limit.before_identify);
-        let mut held = Held { asked: early.map(|used| used.asked(facts, None, around)).collect(), left: BOUND };
+        let early = self.named().filter(|(limit, _)| limit.before_identify);
+        let asked = early.map(|(limit, mode)| asked_of(limit, mode, facts, None, around)).collect();
+        let mut held = Held { asked, left: BOUND };
         if held.asked.is_empty() {
             return (Taken::default(), held);
         }
         let world = World::of(around, held.left);
         hold(&mut held.asked, &world).await;
         held.left = world.bound.saturating_duration_since(Instant::now());
-        (conclude(&held.asked, around.clock), held)
+        let taken = conclude(&held.asked, around.clock);
+        held.asked.iter_mut().for_each(|one| one.noted = true);
+        (taken, held)
     }
 
     /// Sees to it that leases which are known to be needed are there or under way, while the caller is identified
     /// (state.md §5). Only leases: whoever is turned away next leaves them to others, and so takes nothing from anyone.
-    pub async fn prepare(&self, facts: &Facts<'_>, around: Around<'_>) {
-        for used in self.in_force().filter(|used| used.limit.may_lease() && used.limit.is_known_early()) {
-            let asked = used.asked(facts, None, around);
-            taken::prepare(&used.limit, asked.item, asked.cost, around).await;
+    /// Nothing where that does not take any time.
+    pub fn prepare<'a>(
+        &'a self,
+        takes_time: bool,
+        facts: &Facts<'_>,
+        around: Around<'a>,
+    ) -> impl Future<Output = ()> + use<'a> {
+        let early = self.named().filter(|(limit, _)| takes_time && limit.may_lease() && limit.is_known_early());
+        let needed: Vec<_> = early.map(|(limit, mode)| asked_of(limit, mode, facts, None, around)).collect();
+        async move {
+            for one in needed {
+                taken::prepare(one.limit, one.item, one.cost, around).await;
+            }
         }
     }
 
@@ -511,15 +558,24 @@ impl Limits {
             return Taken::default();
         }
         let facts = Facts { caller: Some(caller), ..*facts };
+        let in_force = match self.in_force(caller) {
+            Ok(in_force) => in_force,
+            Err(refusal) => return Taken { refused: Some(refusal), ..Taken::default() },
+        };
         let Held { mut asked, left } = held;
-        let late = self.in_force().filter(|used| !used.limit.before_identify);
-        asked.extend(late.map(|used| used.asked(&facts, Some(caller), around)));
+        let late = in_force.limits.iter().filter(|(limit, _)| !limit.before_identify);
+        asked.extend(late.map(|(limit, mode)| asked_of(limit, *mode, &facts, Some(caller), around)));
         hold(&mut asked, &World::of(around, left)).await;
-        conclude(&asked, around.clock)
+        let taken = conclude(&asked, around.clock);
+        in_force.with(taken)
     }
 
-    fn in_force(&self) -> impl Iterator<Item = &Use> {
-        self.0.iter().filter(|used| used.mode != Mode::Off)
+    /// Those whose name is in the config, each with its mode; not those that come with a plan.
+    fn named(&self) -> impl Iterator<Item = (&Arc<Limit>, Mode)> {
+        self.0.iter().filter(|used| used.mode != Mode::Off).filter_map(|used| match &used.limit {
+            Used::Limit(limit) => Some((limit, used.mode)),
+            Used::Plan(_) => None,
+        })
     }
 }
 
@@ -537,13 +593,16 @@ impl Default for Held<'_> {
     }
 }
 
-impl Use {
-    fn asked<'a>(&'a self, facts: &Facts<'_>, caller: Option<&Caller>, around: Around<'_>) -> Asked<'a> {
-        let limit = &self.limit;
-        limit.division(around.environments);
-        let item = limit.shard(limit.key(facts, caller), around.seed);
-        Asked::new(limit, self.mode, item, limit.cost.of(facts, limit.meter().most()))
-    }
+fn asked_of<'a>(
+    limit: &'a Arc<Limit>,
+    mode: Mode,
+    facts: &Facts<'_>,
+    caller: Option<&Caller>,
+    around: Around<'_>,
+) -> Asked<'a> {
+    limit.division(around.environments);
+    let item = limit.shard(limit.key(facts, caller), around.seed);
+    Asked::new(limit, mode, item, limit.cost.of(facts, limit.meter().most()))
 }
 
 /// What a request's limits are asked with.

@@ -83,7 +83,7 @@ impl Debt {
             return;
         }
         ask.cost = rest - paid;
-        let key = home.item();
+        let key = limit.item_key(&home, &ask);
         for _ in 0..TRIES {
             let (update, terms) = alone(&limit, &ask, &seen);
             let item = match table.update(Which::Hot, &key, &update, &terms.behind()).await {

@@ -14,7 +14,7 @@ pub struct Rate {
     pub per: Per,
 }
 
-/// The time a rate is given for.
+/// The time a rate or a quota is given for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Per {
     /// One second.
@@ -23,8 +23,12 @@ pub enum Per {
     Minute,
     /// 3,600 seconds.
     Hour,
-    /// 86,400 seconds; windows of a day are days of UTC.
+    /// 86,400 seconds; windows of a day are days of UTC, and the days of a quota those of its calendar.
     Day,
+    /// Of quotas alone: from Monday (ISO 8601).
+    Week,
+    /// Of quotas alone: a month of the calendar.
+    Month,
 }
 
 impl Per {
@@ -33,13 +37,15 @@ impl Per {
         Duration::from_secs(self.secs())
     }
 
-    /// Its length in seconds.
+    /// Its length in seconds; a month is at most so long.
     pub const fn secs(self) -> u64 {
         match self {
             Self::Second => 1,
             Self::Minute => 60,
             Self::Hour => 3_600,
             Self::Day => 86_400,
+            Self::Week => 7 * 86_400,
+            Self::Month => 31 * 86_400,
         }
     }
 
@@ -49,6 +55,8 @@ impl Per {
             Self::Minute => "min",
             Self::Hour => "h",
             Self::Day => "day",
+            Self::Week => "week",
+            Self::Month => "month",
         }
     }
 }

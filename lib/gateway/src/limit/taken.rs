@@ -31,7 +31,9 @@ pub struct Taken {
     pub fields: HeaderMap,
     /// What each limit said, in the order asked.
     pub verdicts: Vec<LimitVerdict>,
-    /// What limits in shadow would have refused.
+    /// The plan that the caller's limits come from, where a limit is by plan.
+    pub plan: Option<Arc<str>>,
+    /// What limits in shadow, and soft quotas, would have refused.
     pub shadowed: Shadowed,
     /// What is to do once the answer is out.
     pub later: Later,
@@ -57,14 +59,16 @@ pub(super) fn conclude(asked: &[Asked<'_>], clock: &dyn Clock) -> Taken {
             state = one.state(answer, returned, now);
             let remaining = state.map_or(0, |(left, _)| left);
             taken.verdicts.push(LimitVerdict { name: Arc::clone(&one.limit.name), admitted, remaining });
-            if one.mode == Mode::Shadow
+            if !one.refuses()
+                && !one.noted
                 && let Some(refusal) = one.why_not(answer, now)
             {
                 taken.shadowed.refusal(&refusal);
             }
         }
         if one.mode == Mode::Enforce {
-            told.push(Told { limit: &one.limit.told, set: one.limit.headers, state });
+            let window = one.limit.meter().window_secs(now);
+            told.push(Told { limit: &one.limit.told, set: one.limit.headers, window, state });
         }
     }
     taken.fields = fields(told);
@@ -77,11 +81,13 @@ impl Asked<'_> {
     }
 
     fn why_not(&self, answer: Answer, now: Timestamp) -> Option<Refusal> {
+        let over = |until: Timestamp| {
+            let limit = Arc::clone(&self.limit.name);
+            Refusal::OverLimit { limit, retry_after: until.since(now) }
+        };
         match answer {
-            Answer::Admitted { .. } => None,
-            Answer::Over { until, .. } => {
-                Some(Refusal::OverLimit { limit: Arc::clone(&self.limit.name), retry_after: until.since(now) })
-            }
+            Answer::Admitted { seen, ask, .. } => self.limit.meter().beyond(&ask, &seen).map(over),
+            Answer::Over { until, .. } => Some(over(until)),
             Answer::Unanswered => Some(Refusal::StateUnavailable { policy: Arc::clone(&self.limit.name) }),
         }
     }
@@ -125,7 +131,8 @@ impl Asked<'_> {
                 let limit = self.limit;
                 let back = limit.local_meter().give_back(&ask, &seen);
                 let until = |item: &_| limit.matters_until(&ask, item);
-                if limit.local.update(&self.home, &back, ask.at, until).is_ok() { ask.cost } else { 0 }
+                let key = self.home.labelled(limit.local_meter().label(&ask));
+                if limit.local.update(&key, &back, ask.at, until).is_ok() { ask.cost } else { 0 }
             }
             Answer::Admitted { given: Given::ByNobody, .. } | Answer::Over { .. } | Answer::Unanswered => 0,
         }
@@ -172,11 +179,12 @@ impl Return {
         let (update, mut terms) = limit.meter().give_back(&ask, &seen);
         let suffix = &limit.items().suffix;
         terms.condition = terms.condition.map(|condition| condition.owned(suffix));
-        if let Ok(new) = table.update(Which::Hot, &item.item(), &update.owned(suffix), &terms.behind()).await
+        if let Ok(new) =
+            table.update(Which::Hot, &limit.item_key(&item, &ask), &update.owned(suffix), &terms.behind()).await
             && let Some(seen) = limit.read(&ask, &new)
             && home == item
         {
-            let until = limit.meter().full_at(&ask, &seen);
+            let until = limit.meter().believed_until(&ask, &seen);
             limit.book.with(&item, Moment::of(clock), |standing, _| {
                 standing.seen = seen;
                 ((), Some(until))

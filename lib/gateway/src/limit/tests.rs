@@ -6,6 +6,7 @@ mod keys;
 mod laws;
 mod leases;
 mod owed;
+mod plans;
 mod queue;
 mod returns;
 mod told;
@@ -22,7 +23,7 @@ use proptest::prelude::*;
 use super::hold::LAST_LOOK;
 use super::window::Window;
 use super::*;
-use crate::auth::Auth;
+use crate::auth::Caller;
 use crate::clock::Timestamp;
 use crate::exchange::{LimitVerdict, Scheme};
 use crate::expression::{Params, Place, Scope};
@@ -235,7 +236,7 @@ async fn take_until(
         .take(
             Held::default(),
             &facts,
-            &Auth::Public.identify(),
+            &Caller::of_test("", "", ""),
             Around { table, clock, seed: 1, deadline, environments: Some(NonZeroU32::MIN) },
         )
         .await
@@ -438,7 +439,7 @@ async fn a_return_ends_a_denial_that_it_made_wrong() {
 #[tokio::test]
 async fn shadow_counts_and_records_and_lets_pass_and_off_does_not_even_ask() {
     let (table, clock) = (FaultyTable::new(Fault::None), TestClock::at(NOON));
-    let used = |name: &str, mode| Use { limit: limit(name, "1/min", "request.ip"), mode };
+    let used = |name: &str, mode| Use { limit: limit(name, "1/min", "request.ip").into(), mode };
     let limits = Limits(vec![used("watched", Mode::Shadow), used("resting", Mode::Off)]);
     let first = take(&limits, 1, &table, &clock).await;
     assert!(first.shadowed.all().is_empty() && first.refused.is_none());

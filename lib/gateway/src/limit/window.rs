@@ -128,9 +128,12 @@ impl FixedWindow {
         match seen {
             Seen::Window { window, taken, stale } if *window == self.window(ask) => (*taken, *stale),
             Seen::Window { stale, .. } => (0, *stale),
-            Seen::Nothing | Seen::Bucket { .. } | Seen::Pair { .. } | Seen::Ring { .. } | Seen::Log { .. } => {
-                (0, [0; 4])
-            }
+            Seen::Nothing
+            | Seen::Bucket { .. }
+            | Seen::Pair { .. }
+            | Seen::Ring { .. }
+            | Seen::Log { .. }
+            | Seen::Quota { .. } => (0, [0; 4]),
         }
     }
 

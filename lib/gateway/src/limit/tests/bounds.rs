@@ -61,9 +61,10 @@ async fn simulate(algorithm: Algorithm, rate: &str, offsets: &[i64; 4], steps: &
             let when = match algorithm {
                 Algorithm::TokenBucket { .. } => asked,
                 Algorithm::LeakyBucket { .. } => Instant::now(),
-                Algorithm::FixedWindow | Algorithm::SlidingWindow { .. } | Algorithm::SlidingLog => {
-                    table.sent.lock().unwrap()[&wide]
-                }
+                Algorithm::FixedWindow
+                | Algorithm::SlidingWindow { .. }
+                | Algorithm::SlidingLog
+                | Algorithm::Quota { .. } => table.sent.lock().unwrap()[&wide],
             };
             admitted.push((NOON * 1_000_000 + nanos_since(started, when), step.cost));
         }

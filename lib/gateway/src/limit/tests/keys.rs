@@ -15,7 +15,7 @@ async fn let_in(by: &str, ipv6_prefix: Option<u8>, ips: &[&str]) -> Vec<bool> {
                 .take(
                     Held::default(),
                     &facts,
-                    &Auth::Public.identify(),
+                    &Caller::of_test("", "", ""),
                     Around {
                         table: &table,
                         clock: &clock,

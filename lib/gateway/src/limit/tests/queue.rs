@@ -52,7 +52,7 @@ async fn a_burst_goes_on_at_once_and_the_rest_queues() {
 
 #[tokio::test(start_paused = true)]
 async fn in_shadow_nobody_waits() {
-    let limits = Limits(vec![Use { limit: counted("slow", "10/s", "global", QUEUE, "1"), mode: Mode::Shadow }]);
+    let limits = Limits(vec![Use { limit: counted("slow", "10/s", "global", QUEUE, "1").into(), mode: Mode::Shadow }]);
     assert_eq!(departures(&limits, 5, None).await, [Some(0); 5]);
 }
 

@@ -4,7 +4,7 @@ use super::*;
 
 fn told_in(name: &str, rate: &str, headers: FieldSet, mode: Mode) -> Use {
     let limit = Arc::into_inner(limit(name, rate, "request.ip")).unwrap();
-    Use { limit: Arc::new(limit.told_in(headers)), mode }
+    Use { limit: Arc::new(limit.told_in(headers)).into(), mode }
 }
 
 fn names(taken: &Taken) -> Vec<&str> {

@@ -1,0 +1,168 @@
+//! API keys: a header, looked up in the control table by its hash and then known for a while (state.md §11).
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName};
+
+use super::Denied;
+use super::caller::Caller;
+use super::flights::Flights;
+use super::key::{self, Hash, Pepper};
+use super::known::{Grant, Known, Word};
+use super::record::Record;
+use crate::clock::{Clock, Timestamp};
+use crate::edge::equal;
+use crate::table::{Item, Reading, Table, Which};
+
+/// For how long a request waits for the table; the table's adapter gives up before.
+const BOUND: Duration = Duration::from_millis(150);
+
+/// An entry of `auth` that identifies by API keys.
+pub struct ApiKeys {
+    name: Arc<str>,
+    header: HeaderName,
+    /// The newest first.
+    peppers: Vec<Pepper>,
+    /// A pepper that could not be resolved: its reference.
+    missing: Option<String>,
+    known: Known,
+    flights: Flights<Result<Word, String>>,
+}
+
+impl fmt::Debug for ApiKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiKeys")
+            .field("name", &self.name)
+            .field("header", &self.header)
+            .field("peppers", &self.peppers)
+            .field("missing", &self.missing)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ApiKeys {
+    /// What [`Caller::via`] says of callers with a key.
+    const VIA: &str = "api_key";
+
+    /// The entry `name`, whose keys come in `header`. `peppers` are those that could be resolved, the newest first;
+    /// `missing` is one that could not.
+    pub fn new(name: &str, header: HeaderName, peppers: Vec<Pepper>, missing: Option<String>) -> Self {
+        let (known, flights) = (Known::default(), Flights::default());
+        Self { name: name.into(), header, peppers, missing, known, flights }
+    }
+
+    /// Its name in the config.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The header that carries a key.
+    pub fn header(&self) -> &HeaderName {
+        &self.header
+    }
+
+    /// What keys are hashed with, the newest first.
+    pub fn peppers(&self) -> &[Pepper] {
+        &self.peppers
+    }
+
+    /// The pepper that could not be resolved, by its reference.
+    pub fn missing_pepper(&self) -> Option<&str> {
+        self.missing.as_deref()
+    }
+
+    pub(super) async fn identify(
+        &self,
+        headers: &HeaderMap,
+        table: &dyn Table,
+        clock: &dyn Clock,
+    ) -> Result<Caller, Denied> {
+        let mut fields = headers.get_all(&self.header).iter();
+        let field = fields.next().ok_or(Denied::Missing)?;
+        if fields.next().is_some() {
+            return Err(Denied::Invalid(format!("there is more than one {}", self.header)));
+        }
+        let text = key::check(field.as_bytes()).map_err(|why| Denied::Invalid(format!("{}: {why}", self.name)))?;
+        let Some(newest) = self.peppers.first() else { return Err(Denied::Unchecked(self.unresolved())) };
+        let hash = newest.hash(text);
+        let word = match self.known.get(&hash, clock.now()) {
+            Some(word) => word,
+            None => {
+                let asked = self.flights.share(hash, || self.ask(text, hash, table, clock));
+                Box::pin(asked).await.map_err(Denied::Unchecked)?
+            }
+        };
+        word.and_then(|grant| self.admit(grant, clock.now())).map_err(|why| Denied::Invalid(why.to_string()))
+    }
+
+    /// A key that is known may have expired since.
+    fn admit(&self, grant: Grant, now: Timestamp) -> Result<Caller, Arc<str>> {
+        match grant.expires {
+            Some(expires) if expires <= now.secs() => {
+                Err(format!("{}: the key {} expired", self.name, grant.caller.id()).into())
+            }
+            _ => Ok(grant.caller),
+        }
+    }
+
+    /// What the table says of a key, or what it said while that is good enough.
+    async fn ask(&self, text: &str, hash: Hash, table: &dyn Table, clock: &dyn Clock) -> Result<Word, String> {
+        let hashes: Vec<Hash> = self.peppers.iter().map(|pepper| pepper.hash(text)).collect();
+        let items: Vec<String> = self.peppers.iter().zip(&hashes).map(|(pepper, hash)| pepper.item(hash)).collect();
+        let items: Vec<&str> = items.iter().map(String::as_str).collect();
+        let asked_at = clock.now();
+        let read = tokio::time::timeout(BOUND, table.get_many(Which::Control, &items, Reading::Eventual)).await;
+        let away = match read {
+            Ok(Ok(items)) => {
+                let word = self.judge(&items, &hashes)?;
+                self.known.keep(hash, &word, asked_at);
+                return Ok(word);
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {BOUND:?}"),
+        };
+        let outlasts = self.known.outlasts(&hash, clock.now());
+        outlasts.map(Ok).ok_or_else(|| format!("{}: the table did not answer, {away}", self.name))
+    }
+
+    /// # Errors
+    /// Why what was read tells nothing of the key.
+    fn judge(&self, items: &[Option<Item>], hashes: &[Hash]) -> Result<Word, String> {
+        let name = &self.name;
+        let refused = |why: String| Ok(Err(why.into()));
+        let Some((item, hash)) = items.iter().zip(hashes).find_map(|(item, hash)| Some((item.as_ref()?, hash))) else {
+            // It may be one of those that the pepper which is not here was used for.
+            return if self.missing.is_some() {
+                Err(self.unresolved())
+            } else {
+                refused(format!("{name}: no such key"))
+            };
+        };
+        let Some(record) = Record::read(item) else {
+            return Err(format!("{name}: the item of a key cannot be read by this version"));
+        };
+        if !equal(&record.hash, hash) {
+            return refused(format!("{name}: the item of the key {} is another key's", record.id));
+        }
+        if *record.auth != **name {
+            return refused(format!("{name}: the key {} is one of {}", record.id, record.auth));
+        }
+        if !record.active {
+            return refused(format!("{name}: the key {} is revoked", record.id));
+        }
+        let Record { id, tenant, plan, scopes, expires, .. } = record;
+        let caller = Caller::of(Self::VIA, &id, &tenant, &plan, scopes.into_iter().collect());
+        Ok(Ok(Grant { caller, expires }))
+    }
+
+    fn unresolved(&self) -> String {
+        format!("{}: the pepper {} is not resolved", self.name, self.missing.as_deref().unwrap_or_default())
+    }
+
+    #[cfg(test)]
+    pub(super) fn known(&self) -> (usize, usize) {
+        self.known.counts()
+    }
+}
