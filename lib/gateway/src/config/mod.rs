@@ -135,7 +135,7 @@ impl<'h> Reader<'h> {
             self.read_limits(document, root.on_store_failure);
         }
         let named = self.limits.values().flatten().filter_map(Used::limit);
-        share_items(named.chain(self.plans.values().flatten().flat_map(|plan| &plan.limits)));
+        share_items(&named.chain(self.plans.values().flatten().flat_map(|plan| &plan.limits)));
         let defaults = self.read_defaults(root.defaults);
         let mut listed = Vec::new();
         for document in &documents {

@@ -460,7 +460,7 @@ impl Items {
 }
 
 /// Tells limits that share items for how long what each of them writes must be kept.
-pub(crate) fn share_items<'a>(limits: impl Iterator<Item = &'a Arc<Limit>> + Clone) {
+pub(crate) fn share_items<'a>(limits: &(impl Iterator<Item = &'a Arc<Limit>> + Clone)) {
     for limit in limits.clone() {
         let LimitKey::By(by) = &limit.by else { continue };
         let same = limits.clone().filter(|other| matches!(&other.by, LimitKey::By(of) if of.source() == by.source()));
