@@ -87,7 +87,9 @@ async fn whatever_a_table_does_each_request_is_answered_in_time_by_its_limits_po
     for reaction in silent() {
         answered(&reaction, "open", &[200]).await;
         answered(&reaction, "closed", &[503]).await;
-        answered(&reaction, "local", &[200]).await;
+        // A key that is too hot is refused: the table answers, and counting here would let more pass than the limit.
+        let hot = matches!(&reaction, Reaction::Answer(400, body) if body.contains("KeyRange"));
+        answered(&reaction, "local", if hot { &[429] } else { &[200] }).await;
     }
 }
 

@@ -59,6 +59,8 @@ pub(super) struct Holding {
     /// Attempts a second, where others compete.
     pace: f32,
     rests_until: Timestamp,
+    /// Until when its item is asked too much as it is.
+    crowded_until: Timestamp,
     /// Until when other shards are taken to be as empty as its own.
     stays_until: Timestamp,
     /// Writes a second to the item, whoever makes them.
@@ -96,6 +98,7 @@ impl Holding {
             repeats: false,
             pace: FIRST_PACE,
             rests_until: Timestamp::from_nanos(0),
+            crowded_until: Timestamp::from_nanos(0),
             stays_until: Timestamp::from_nanos(0),
             writes: 0.0,
             grants: None,
@@ -171,7 +174,13 @@ impl Holding {
 
     /// When all that it holds is over.
     pub(super) fn ends(&self) -> Timestamp {
-        self.leases.iter().map(|lease| lease.until).max().unwrap_or_default().max(self.rests_until)
+        self.leases
+            .iter()
+            .map(|lease| lease.until)
+            .max()
+            .unwrap_or_default()
+            .max(self.rests_until)
+            .max(self.crowded_until)
     }
 
     /// What to ask the item for, for a request that needs `ask`: as many as will be spent with little waste, but never
@@ -247,20 +256,29 @@ impl Holding {
     /// Learns that nothing is to be had before `until`; who knows of others does not return with all of them at once.
     pub(super) fn denied(&mut self, until: Timestamp, now: Timestamp) -> Timestamp {
         self.pace = SLOWEST.max(0.7 * self.pace);
-        self.rests_until = if self.has_others { until.max(now.plus(self.interval())) } else { until };
+        if !self.has_others {
+            return until;
+        }
+        self.rests_until = until.max(now.plus(self.interval()));
         self.rests_until
     }
 
     /// Learns that the item is asked too much.
     pub(super) fn throttled(&mut self, now: Timestamp) -> Timestamp {
         self.pace = SLOWEST_THROTTLED.max(0.5 * self.pace);
-        self.rests_until = now.plus(self.interval());
-        self.rests_until
+        self.crowded_until = now.plus(self.interval());
+        self.crowded_until
+    }
+
+    /// Until when the item is left alone, since it was asked too much.
+    pub(super) fn crowded(&self, now: Timestamp) -> Option<Timestamp> {
+        (self.crowded_until > now).then_some(self.crowded_until)
     }
 
     /// Whether more should be asked for before it is needed: in a moment there will be too little, spent or over.
     pub(super) fn is_low(&self, now: Timestamp, era: u64) -> bool {
-        if self.last < WORTH_REFILLING || self.rests(now).is_some() || self.flight.is_some() {
+        let rests = self.rests(now).or(self.crowded(now)).is_some();
+        if self.last < WORTH_REFILLING || rests || self.flight.is_some() {
             return false;
         }
         let soon = tokens(self.demand * REFILLED_IN.as_secs_f32());

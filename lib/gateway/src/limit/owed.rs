@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use super::Limit;
 use super::algorithm::{Ask, Meter, Seen};
+use super::asked::{Answer, Asked, Given};
 use super::book::Moment;
-use super::hold::{Answer, Asked, Given, TRIES, alone};
+use super::hold::{TRIES, alone};
 use super::key::Key;
 use crate::clock::Clock;
 use crate::expression::Facts;

@@ -6,9 +6,10 @@ use std::time::Duration;
 use http::HeaderMap;
 
 use super::algorithm::{Ask, Seen};
+use super::asked::{Answer, Asked, Given};
 use super::book::Moment;
 use super::fields::{Told, fields};
-use super::hold::{Answer, Asked, Given, World, ask_ahead};
+use super::hold::{World, ask_ahead};
 use super::key::Key;
 use super::lease::Spent;
 use super::owed::Owed;

@@ -20,7 +20,9 @@ use std::task::Poll;
 use http::{HeaderMap, Method};
 use proptest::prelude::*;
 
+use super::division::reads_caller_id;
 use super::hold::LAST_LOOK;
+use super::key::Stem;
 use super::window::Window;
 use super::*;
 use crate::auth::Caller;
