@@ -198,13 +198,18 @@ impl<'a> Asked<'a> {
     /// What to ask for: a lease where that is worth it.
     pub(super) fn want(&mut self, moment: Moment) {
         let limit = self.limit;
-        let (exactly, astray) = (Ask { error: moment.error, ..self.exactly() }, self.is_astray());
+        let (exactly, astray, seed) = (Ask { error: moment.error, ..self.exactly() }, self.is_astray(), self.seed);
         (self.ask, self.seen) = limit.book.with(&self.home, moment, |standing, _| {
             let seen = if astray { Seen::Nothing } else { standing.seen };
             let want = |ask| ((ask, seen), None);
-            let Some(holding) = standing.held().filter(|_| limit.accuracy == Accuracy::Leased) else {
+            if !limit.paces() {
                 return want(exactly);
-            };
+            }
+            let holding = standing.holding(seed);
+            holding.sends();
+            if limit.accuracy != Accuracy::Leased {
+                return want(exactly);
+            }
             let ask = holding.want(exactly, limit.meter(), &seen, limit.quantum());
             if ask.lease.is_zero() {
                 return want(ask);
@@ -258,7 +263,7 @@ impl<'a> Asked<'a> {
             self.away();
             return false;
         };
-        self.remember(seen, 0, moment);
+        self.remember(seen, false, moment);
         self.ask.guess = false;
         if !self.ask.lease.is_zero() {
             if self.is_too_little(moment) {
@@ -275,7 +280,7 @@ impl<'a> Asked<'a> {
         true
     }
 
-    fn remember(&mut self, seen: Seen, own: i128, moment: Moment) {
+    fn remember(&mut self, seen: Seen, by_us: bool, moment: Moment) {
         let limit = self.limit;
         self.seen = seen;
         if self.is_astray() {
@@ -285,7 +290,7 @@ impl<'a> Asked<'a> {
         limit.book.with(&self.home, moment, |standing, _| {
             standing.seen = seen;
             if limit.paces() {
-                standing.holding(self.seed).sees(limit.meter().grants(&seen), own, moment.at);
+                standing.holding(self.seed).sees(limit.meter().grants(&seen), by_us, moment.at);
             }
             ((), Some(until))
         });
@@ -295,7 +300,7 @@ impl<'a> Asked<'a> {
     pub(super) fn granted(&mut self, item: &Item, moment: Moment) {
         let limit = self.limit;
         let Some(seen) = limit.read(&self.ask, item) else { return self.away() };
-        self.remember(seen, 1, moment);
+        self.remember(seen, true, moment);
         let (ask, exactly) = (self.ask, self.exactly());
         let scarce = limit.meter().is_scarce(&ask, &seen);
         let given = limit.book.with(&self.home, moment, |standing, era| {

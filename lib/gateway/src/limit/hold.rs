@@ -123,28 +123,27 @@ async fn ask(asked: &mut [Asked<'_>], item: Key, world: &World<'_>) {
     if let Some(flight) = members.iter_mut().find_map(|one| one.awaits.take()) {
         return wait_for_lease(flight, &mut members, world).await;
     }
-    let _landing = Landing(members.iter().map(|one| (one.limit, one.home)).collect(), world);
+    settle(&mut members, 0, world.clock).await;
+    let moment = Moment::of(world.clock);
+    if ends(&mut members, |one| one.is_over(moment, false)) {
+        return;
+    }
+    members.iter_mut().for_each(|one| one.want(moment));
+    let sent = members.iter().filter(|one| one.limit.paces()).map(|one| (one.limit, one.home));
+    let _landing = Landing(sent.collect(), world);
+    if ends(&mut members, |one| one.is_too_little(moment)) {
+        return;
+    }
     for attempt in 0..TRIES {
-        settle(&mut members, attempt, world.clock).await;
-        let moment = Moment::of(world.clock);
-        let mut refused = false;
-        members.retain_mut(|one| {
-            let over = one.is_over(moment, attempt > 0);
-            refused |= one.refuses();
-            !over
-        });
-        if refused || members.is_empty() {
-            return;
+        if attempt > 0 {
+            settle(&mut members, attempt, world.clock).await;
+            let moment = Moment::of(world.clock);
+            if ends(&mut members, |one| one.is_over(moment, true)) {
+                return;
+            }
         }
         if Instant::now() >= world.bound {
             break;
-        }
-        if attempt == 0 {
-            members.iter_mut().for_each(|one| one.want(moment));
-            members.retain_mut(|one| !one.is_too_little(moment));
-            if members.is_empty() || members.iter().any(|one| one.refuses()) {
-                return;
-            }
         }
         if members.iter().any(|one| one.ahead && one.ask.lease.is_zero()) {
             return;
@@ -158,7 +157,11 @@ async fn ask(asked: &mut [Asked<'_>], item: Key, world: &World<'_>) {
         let moment = Moment::of(world.clock);
         match answer {
             Some(Ok(item)) => return members.iter_mut().for_each(|one| one.granted(&item, moment)),
-            Some(Err(TableError::Refused { old })) => members.retain_mut(|one| one.learn(old.as_ref(), moment)),
+            Some(Err(TableError::Refused { old })) => {
+                if ends(&mut members, |one| !one.learn(old.as_ref(), moment)) {
+                    return;
+                }
+            }
             Some(Err(TableError::Throttled { reason: ThrottleReason::KeyRange })) => {
                 return members.iter_mut().for_each(|one| one.crowded(moment));
             }
@@ -169,6 +172,17 @@ async fn ask(asked: &mut [Asked<'_>], item: Key, world: &World<'_>) {
     let moment = Moment::of(world.clock);
     let late = Instant::now() >= world.bound;
     members.iter_mut().for_each(|one| if late { one.away() } else { one.crowded(moment) });
+}
+
+/// Leaves out those that are answered, which `answered` tells; whether there is nothing more to ask.
+fn ends(members: &mut Vec<&mut Asked<'_>>, mut answered: impl FnMut(&mut Asked<'_>) -> bool) -> bool {
+    let mut refused = false;
+    members.retain_mut(|one| {
+        let answered = answered(one);
+        refused |= one.refuses();
+        !answered
+    });
+    refused || members.is_empty()
 }
 
 /// A lease is on its way for another request of this environment: there will be some for this one as well.
@@ -184,10 +198,14 @@ struct Landing<'a, 'w>(Vec<(&'a Arc<Limit>, Key)>, &'w World<'w>);
 impl Drop for Landing<'_, '_> {
     fn drop(&mut self) {
         let moment = Moment::of(self.1.clock);
-        for (limit, item) in self.0.iter().filter(|(limit, _)| limit.may_lease()) {
-            let flight = limit
-                .book
-                .with(item, moment, |standing, _| (standing.held().and_then(|holding| holding.flight.take()), None));
+        for (limit, item) in &self.0 {
+            let flight = limit.book.with(item, moment, |standing, _| {
+                let flight = standing.held().and_then(|holding| {
+                    holding.lands();
+                    holding.flight.take()
+                });
+                (flight, None)
+            });
             if let Some(flight) = flight {
                 flight.notify_waiters();
             }
