@@ -83,6 +83,36 @@ async fn a_clock_that_steps_back_voids_every_lease() {
     assert_eq!(table.updates(), before + 1);
 }
 
+/// A clock that something spoke against, so often.
+#[derive(Debug)]
+struct Doubted(TestClock, AtomicUsize);
+
+impl Clock for Doubted {
+    fn now(&self) -> Timestamp {
+        self.0.now()
+    }
+
+    fn error(&self) -> Duration {
+        if self.1.load(Ordering::Relaxed) == 0 { Duration::from_millis(5) } else { Duration::from_secs(1) }
+    }
+
+    fn breaks(&self) -> u64 {
+        self.1.load(Ordering::Relaxed) as u64
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_doubted_voids_every_lease_and_gets_none() {
+    let table = FaultyTable::new(Fault::None);
+    let clock = Doubted(TestClock::running(NOON, Instant::now(), 0), AtomicUsize::new(0));
+    let limits = limits([leased("l", "1000/s", "global", bucket(1_000))]);
+    ask_evenly(&limits, 200, Duration::from_millis(2), &table, &clock).await;
+    let before = table.updates();
+    clock.1.store(1, Ordering::Relaxed);
+    assert_eq!(ask_evenly(&limits, 100, Duration::from_millis(2), &table, &clock).await, 100);
+    assert_eq!(table.updates() - before, 100, "each is asked for");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_leased_token_whose_request_another_limit_refuses_serves_the_next() {
     let (table, clock) = (FaultyTable::new(Fault::None), TestClock::running(NOON, Instant::now(), 0));
