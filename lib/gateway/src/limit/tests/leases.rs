@@ -85,27 +85,15 @@ async fn a_clock_that_steps_back_voids_every_lease() {
 
 /// A table that takes its time, and while it does, the clock steps.
 #[derive(Debug)]
-struct Stepping<'a>(FaultyTable, &'a TestClock);
+struct Stepping<'a> {
+    inner: FaultyTable,
+    clock: &'a TestClock,
+}
 
 impl Table for Stepping<'_> {
-    fn get_many<'a>(
-        &'a self,
-        which: Which,
-        keys: &'a [&'a str],
-        reading: Reading,
-    ) -> BoxFuture<'a, Result<Vec<Option<Item>>, TableError>> {
-        self.0.get_many(which, keys, reading)
-    }
+    passed_on!(get_many);
 
-    fn put<'a>(
-        &'a self,
-        which: Which,
-        key: &'a str,
-        item: Item,
-        terms: &'a Terms,
-    ) -> BoxFuture<'a, Result<(), TableError>> {
-        self.0.put(which, key, item, terms)
-    }
+    passed_on!(put);
 
     fn update<'a>(
         &'a self,
@@ -115,27 +103,25 @@ impl Table for Stepping<'_> {
         terms: &'a Terms,
     ) -> BoxFuture<'a, Result<Item, TableError>> {
         Box::pin(async move {
-            let answer = self.0.update(which, key, update, terms).await;
-            self.1.set(NOON - 100);
+            let answer = self.inner.update(which, key, update, terms).await;
+            self.clock.set(NOON - 100);
             answer
         })
     }
 
-    fn delete<'a>(&'a self, which: Which, key: &'a str, terms: &'a Terms) -> BoxFuture<'a, Result<(), TableError>> {
-        self.0.delete(which, key, terms)
-    }
+    passed_on!(delete);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_token_held_while_another_limit_is_asked_is_void_where_the_clock_steps_back_meanwhile() {
     let clock = TestClock::running(NOON, Instant::now(), 0);
-    let table = Stepping(FaultyTable::new(Fault::None), &clock);
+    let table = Stepping { inner: FaultyTable::new(Fault::None), clock: &clock };
     let wide = leased("wide", "1000/s", "request.host", bucket(1_000));
     let (alone, both) = (limits([Arc::clone(&wide)]), limits([wide, limit("narrow", "9/min", "request.ip")]));
-    ask_evenly(&alone, 200, Duration::from_millis(2), &table.0, &clock).await;
-    let before = table.0.updates();
+    ask_evenly(&alone, 200, Duration::from_millis(2), &table.inner, &clock).await;
+    let before = table.inner.updates();
     assert!(take(&both, 1, &table, &clock).await.refused.is_none());
-    assert_eq!(table.0.updates() - before, 2, "the narrow one, and the wide one anew");
+    assert_eq!(table.inner.updates() - before, 2, "the narrow one, and the wide one anew");
 }
 
 /// A clock that something spoke against, so often.
