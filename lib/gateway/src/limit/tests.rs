@@ -9,6 +9,7 @@ mod owed;
 mod plans;
 mod queue;
 mod returns;
+mod review;
 mod told;
 
 use std::collections::BTreeMap;
