@@ -209,7 +209,8 @@ impl Holding {
         // Alone, what was seen of the item still holds.
         let slack = if self.has_others { meter.slack(self.writes) } else { None };
         let ask = Ask { guess: true, slack, ..ask };
-        let expected = self.expected(MEMORY.max(lease).as_secs_f32(), ask.at) * 0.9 * lease.as_secs_f32();
+        let expected = self.expected(MEMORY.max(lease).as_secs_f32(), ask.at) * lease.as_secs_f32();
+        let expected = (1.0 - 0.1 * self.care) * expected;
         let wanted = tokens(expected - self.care * expected.sqrt()).saturating_add(1);
         if wanted <= ask.cost {
             return ask;

@@ -5,11 +5,11 @@ mod bounds;
 mod keys;
 mod laws;
 mod leases;
+mod moments;
 mod owed;
 mod plans;
 mod queue;
 mod returns;
-mod review;
 mod told;
 
 use std::collections::BTreeMap;
