@@ -12,7 +12,7 @@ use super::book::Moment;
 use super::hold::World;
 use super::key::Key;
 use super::lease::Spent;
-use super::{Accuracy, Limit, OnStoreFailure};
+use super::{Accuracy, Algorithm, Limit, OnStoreFailure};
 use crate::clock::Timestamp;
 use crate::mode::Mode;
 use crate::table::Item;
@@ -105,15 +105,15 @@ impl<'a> Asked<'a> {
         self.mode == Mode::Enforce && !matches!(self.answer, Some(Answer::Admitted { .. }) | None)
     }
 
-    /// When the request may go on, for all that this limit cares.
-    pub(super) fn departs(&self) -> Option<Timestamp> {
-        match self.answer? {
-            Answer::Admitted { seen, ask, given: Given::ByTable { .. } | Given::Locally }
-                if self.mode == Mode::Enforce =>
-            {
-                Some(self.limit.meter().departs(&ask, &seen))
-            }
-            Answer::Admitted { .. } | Answer::Over { .. } | Answer::Unanswered => None,
+    /// How long the request has to queue, for all that this limit cares; never longer than its queue, whatever the clock
+    /// does.
+    pub(super) fn waits(&self, now: Timestamp) -> Duration {
+        match (self.answer, self.limit.algorithm) {
+            (
+                Some(Answer::Admitted { seen, ask, given: Given::ByTable { .. } | Given::Locally }),
+                Algorithm::LeakyBucket { queue, .. },
+            ) if self.mode == Mode::Enforce => self.limit.meter().departs(&ask, &seen).since(now).min(queue),
+            _ => Duration::ZERO,
         }
     }
 
@@ -346,13 +346,16 @@ impl<'a> Asked<'a> {
         }
     }
 
-    /// Whether what was given may be spent at `now`.
-    pub(super) fn is_spendable(&self, now: Timestamp) -> bool {
+    /// Whether what was given may be spent at this moment.
+    pub(super) fn is_spendable(&self, moment: Moment) -> bool {
         match self.answer {
             Some(Answer::Admitted { ask, given: Given::ByTable { sure }, .. }) => {
-                self.limit.meter().spendable(&ask, now, sure)
+                self.limit.meter().spendable(&ask, moment.at, sure)
             }
-            Some(Answer::Admitted { given: Given::ByLease { spent, .. }, .. }) => spent.until > now,
+            Some(Answer::Admitted { given: Given::ByLease { spent, .. }, .. }) => {
+                let era = self.limit.book.with(&self.home, moment, |_, era| (era, None));
+                spent.until > moment.at && spent.era == era
+            }
             Some(
                 Answer::Admitted { given: Given::Locally | Given::ByNobody, .. }
                 | Answer::Over { .. }

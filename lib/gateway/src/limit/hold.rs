@@ -15,7 +15,7 @@ use super::asked::{Answer, Asked};
 use super::book::Moment;
 use super::key::Key;
 use super::{Around, Limit, LimitKey};
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Clock;
 use crate::forward::BoxFuture;
 use crate::table::{Condition, Table, TableError, Terms, ThrottleReason, Update, Which};
 
@@ -72,7 +72,7 @@ pub(super) async fn hold(asked: &mut [Asked<'_>], world: &World<'_>) {
             }
             None => {
                 waited |= wait_for_turn(asked, world.clock).await;
-                if !waited || all_spendable(asked, world.clock.now()) {
+                if !waited || all_spendable(asked, Moment::of(world.clock)) {
                     return;
                 }
                 waited = false;
@@ -89,10 +89,10 @@ pub(super) async fn hold(asked: &mut [Asked<'_>], world: &World<'_>) {
 }
 
 /// Forgets what ended while others were asked; whether there was none.
-fn all_spendable(asked: &mut [Asked<'_>], now: Timestamp) -> bool {
+fn all_spendable(asked: &mut [Asked<'_>], moment: Moment) -> bool {
     let mut all = true;
     for one in asked {
-        if !one.is_spendable(now) {
+        if !one.is_spendable(moment) {
             one.answer = None;
             all = false;
         }
@@ -271,8 +271,8 @@ async fn wait_for_turn(asked: &[Asked<'_>], clock: &dyn Clock) -> bool {
     if asked.iter().any(Asked::refuses) {
         return false;
     }
-    let Some(turn) = asked.iter().filter_map(Asked::departs).max() else { return false };
-    let wait = turn.since(clock.now());
+    let now = clock.now();
+    let wait = asked.iter().map(|one| one.waits(now)).max().unwrap_or_default();
     if !wait.is_zero() {
         tokio::time::sleep(wait).await;
     }

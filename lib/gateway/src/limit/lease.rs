@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::algorithm::{Ask, Meter, Seen};
-use crate::clock::Timestamp;
+use crate::clock::{DOUBTED, Timestamp};
 
 /// Over how long demand is averaged, at least.
 const MEMORY: Duration = Duration::from_millis(500);
@@ -197,7 +197,8 @@ impl Holding {
     /// more than a quarter of what is left; or else `ask` itself.
     pub(super) fn want(&self, ask: Ask, meter: &dyn Meter, seen: &Seen, quantum: u64) -> Ask {
         let lease = meter.longest_lease(ask.at);
-        if lease.is_zero() {
+        // By a clock that is doubted nothing is held (state.md §2.4).
+        if lease.is_zero() || ask.error >= DOUBTED {
             return ask;
         }
         // Alone, what was seen of the item still holds.

@@ -110,24 +110,9 @@ fn from(condition: &Condition) -> Option<i128> {
 }
 
 impl Table for Fateful {
-    fn get_many<'a>(
-        &'a self,
-        which: Which,
-        keys: &'a [&'a str],
-        reading: Reading,
-    ) -> BoxFuture<'a, Result<Vec<Option<Item>>, TableError>> {
-        self.inner.get_many(which, keys, reading)
-    }
+    passed_on!(get_many);
 
-    fn put<'a>(
-        &'a self,
-        which: Which,
-        key: &'a str,
-        item: Item,
-        terms: &'a Terms,
-    ) -> BoxFuture<'a, Result<(), TableError>> {
-        self.inner.put(which, key, item, terms)
-    }
+    passed_on!(put);
 
     fn update<'a>(
         &'a self,
@@ -157,9 +142,7 @@ impl Table for Fateful {
         })
     }
 
-    fn delete<'a>(&'a self, which: Which, key: &'a str, terms: &'a Terms) -> BoxFuture<'a, Result<(), TableError>> {
-        self.inner.delete(which, key, terms)
-    }
+    passed_on!(delete);
 }
 
 /// Requests of one environment, so far apart, after a pause.
