@@ -96,14 +96,17 @@ impl Division {
 
 impl Items {
     /// Limits that count by the same expression share an item a subject, so that one write asks them all (state.md §3.7).
-    /// Not those of a single item for everyone, which would only make it hotter, nor logs, which fill theirs.
+    /// Not those of a single item for everyone, which would only make it hotter, nor logs, which fill theirs, nor quotas,
+    /// which have one a period.
     fn of(config: &str, name: &str, rate: Rate, by: &LimitKey, algorithm: Algorithm, shards: u32) -> Self {
         let mut kind = algorithm.kind(rate);
         if shards > 1 {
             kind.push_str(&format!("#{shards}"));
         }
         let (stem, suffix) = match by {
-            LimitKey::By(by) if shards == 1 && !matches!(algorithm, Algorithm::SlidingLog) => {
+            LimitKey::By(by)
+                if shards == 1 && !matches!(algorithm, Algorithm::SlidingLog | Algorithm::Quota { .. }) =>
+            {
                 (Stem::shared(config, by.source()), Stem::suffix(name, &kind))
             }
             LimitKey::Global | LimitKey::By(_) | LimitKey::Caller => (Stem::new(config, name, &kind), String::new()),
