@@ -173,13 +173,13 @@ impl Gateway {
         let early = facts(&request, &path, &params, None, &route.name, now);
         let (taken, held) = route.limits.take_before(&early, around).await;
         trail.take(exchange, taken, &self.world)?; // 429 503
-        let leases = route.limits.prepare(route.auth.takes_time(), &early, around);
+        let leases = route.limits.prepare(route.auth.takes_time(), &early, around, &held);
         let identified = route.auth.identify(&mut request.headers, &*self.world.table, &*self.world.clock);
-        let (caller, ()) = tokio::join!(identified, leases);
+        let (caller, left) = tokio::join!(identified, leases);
         let caller = caller?; // 401 503
         exchange.caller = Some(caller.clone());
         let facts = facts(&request, &path, &params, Some(&caller), &route.name, now);
-        let taken = route.limits.take(held, &facts, &caller, around).await;
+        let taken = route.limits.take(held.with_left(left), &facts, &caller, around).await;
         trail.take(exchange, taken, &self.world)?; // 403 429 503
         let (asked, body) = Asked::new(request, path, params, caller, now);
         route.to.answer(&self.world, route, exchange, &asked, body).await // 400 502 503 504

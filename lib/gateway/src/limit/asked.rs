@@ -75,6 +75,8 @@ pub(super) struct Asked<'a> {
     era: u64,
     /// A lease that is under way for another request.
     pub(super) awaits: Option<OwnedNotified>,
+    /// The lease that it asks for itself, of which others may be waiting.
+    pub(super) flight: Option<Arc<Notify>>,
     pub(super) ask: Ask,
     pub(super) sure: bool,
     pub(super) seen: Seen,
@@ -96,6 +98,7 @@ impl<'a> Asked<'a> {
             missed: false,
             era: 0,
             awaits: None,
+            flight: None,
             ask: Ask::default(),
             sure: true,
             seen: Seen::Nothing,
@@ -210,7 +213,7 @@ impl<'a> Asked<'a> {
     pub(super) fn want(&mut self, moment: Moment) {
         let limit = self.limit;
         let (exactly, astray) = (Ask { error: moment.error, ..self.exactly() }, self.is_astray());
-        let (seed, missed) = (self.seed, self.missed);
+        let (seed, missed, mut flight) = (self.seed, self.missed, None);
         (self.ask, self.seen, self.era) = limit.book.with(&self.home, moment, |standing, era| {
             let seen = if astray { Seen::Nothing } else { standing.seen };
             let want = |ask| ((ask, seen, era), None);
@@ -226,9 +229,10 @@ impl<'a> Asked<'a> {
             if ask.lease.is_zero() {
                 return want(ask);
             }
-            holding.flight.get_or_insert_with(|| Arc::new(Notify::new()));
+            flight = holding.begins_flight();
             want(ask)
         });
+        self.flight = flight;
     }
 
     /// Whether the item as it was seen has nothing for the request.

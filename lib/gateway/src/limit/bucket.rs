@@ -15,10 +15,11 @@ use super::share::Share;
 use crate::clock::Timestamp;
 use crate::table::{Assigned, Condition, Item, Operand, Terms, Update};
 
-/// By how much a hot bucket is taken late, at least: writes are under way for about as long.
+/// A bucket is hot where three writes to it are no further apart than it may be taken late; or where they are under way
+/// for as long as this.
 const LEAST_SLACK: Duration = Duration::from_millis(15);
 
-/// By how much at most, whatever the burst: a bucket that is written more seldom is not hot.
+/// By how much a hot bucket is taken late: an eighth of its burst, and so much at most.
 const MOST_SLACK: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]

@@ -7,16 +7,18 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 use tokio::time::Instant;
 
 use super::algorithm::{Ask, KEPT, SKEW, Seen, Settled, Taking};
-use super::asked::{Answer, Asked};
+use super::asked::Asked;
 use super::book::Moment;
 use super::key::Key;
 use super::{Around, Limit, LimitKey};
 use crate::clock::Clock;
 use crate::forward::BoxFuture;
+use crate::mode::Mode;
 use crate::table::{Condition, Table, TableError, Terms, ThrottleReason, Update, Which};
 
 /// What is still waited when the time is over. In a process that was itself stopped or starved, the time is over
@@ -27,7 +29,7 @@ pub(super) const LAST_LOOK: Duration = Duration::from_millis(5);
 /// if others wrote meanwhile.
 pub(super) const TRIES: usize = 8;
 
-/// How often a request begins anew because what it held ended while it asked for more, or others took what it waited for.
+/// How often a request begins anew because what it held ended while it asked for more.
 const ROUNDS: usize = 16;
 
 /// What limits are asked with.
@@ -56,7 +58,8 @@ impl<'a> World<'a> {
 pub(super) async fn hold(asked: &mut [Asked<'_>], world: &World<'_>) {
     // What was given before the caller was known may have ended meanwhile.
     let mut waited = asked.iter().any(|one| one.answer.is_some());
-    for _ in 0..ROUNDS + asked.len() {
+    let mut ended = 0;
+    while ended < ROUNDS {
         let moment = Moment::of(world.clock);
         for one in asked.iter_mut().filter(|one| one.answer.is_none()) {
             one.look(world, moment);
@@ -75,17 +78,15 @@ pub(super) async fn hold(asked: &mut [Asked<'_>], world: &World<'_>) {
                 if !waited || all_spendable(asked, Moment::of(world.clock)) {
                     return;
                 }
-                waited = false;
+                (waited, ended) = (false, ended + 1);
             }
         }
         if asked.iter().any(Asked::refuses) {
             return;
         }
     }
-    // A clock that jumps about: what it says is worth nothing.
-    for one in asked.iter_mut().filter(|one| one.answer.is_none()) {
-        one.answer = Some(Answer::Unanswered);
-    }
+    // A clock that jumps about, or a table that takes longer than anything it gives.
+    asked.iter_mut().filter(|one| one.answer.is_none()).for_each(Asked::away);
 }
 
 /// Forgets what ended while others were asked; whether there was none.
@@ -101,10 +102,12 @@ fn all_spendable(asked: &mut [Asked<'_>], moment: Moment) -> bool {
     all
 }
 
-/// The item to ask next: leases before what would have to go back if another refused, narrow keys before broad ones.
+/// The item to ask next: what binds before what is only watched, leases before what would have to go back if another refused, narrow keys before broad ones.
 fn next(asked: &[Asked<'_>]) -> Option<Key> {
     let missing = asked.iter().filter(|one| one.answer.is_none());
-    let first = missing.min_by_key(|one| (!one.limit.may_lease(), matches!(one.limit.by, LimitKey::Global)));
+    let first = missing.min_by_key(|one| {
+        (one.mode != Mode::Enforce, !one.limit.may_lease(), matches!(one.limit.by, LimitKey::Global))
+    });
     first.map(|one| one.item)
 }
 
@@ -130,7 +133,8 @@ async fn ask(asked: &mut [Asked<'_>], item: Key, world: &World<'_>) {
         return;
     }
     members.iter_mut().for_each(|one| one.want(moment));
-    let sent = members.iter().filter(|one| one.limit.paces()).map(|one| (one.limit, one.home));
+    let sent = members.iter_mut().filter(|one| one.limit.paces());
+    let sent = sent.map(|one| UnderWay { limit: one.limit, home: one.home, flight: one.flight.take() });
     let _landing = Landing(sent.collect(), world);
     if ends(&mut members, |one| one.is_too_little(moment)) {
         return;
@@ -193,19 +197,24 @@ async fn wait_for_lease(flight: OwnedNotified, members: &mut [&mut Asked<'_>], w
     }
 }
 
-/// Ends the flights of these, however that comes about, and tells who waits.
-struct Landing<'a, 'w>(Vec<(&'a Arc<Limit>, Key)>, &'w World<'w>);
+/// Ends what these have under way, however that comes about, and tells who waits.
+struct Landing<'a, 'w>(Vec<UnderWay<'a>>, &'w World<'w>);
+
+struct UnderWay<'a> {
+    limit: &'a Arc<Limit>,
+    home: Key,
+    flight: Option<Arc<Notify>>,
+}
 
 impl Drop for Landing<'_, '_> {
     fn drop(&mut self) {
         let moment = Moment::of(self.1.clock);
-        for (limit, item) in &self.0 {
-            let flight = limit.book.with(item, moment, |standing, _| {
-                let flight = standing.held().and_then(|holding| {
-                    holding.lands();
-                    holding.flight.take()
-                });
-                (flight, None)
+        for UnderWay { limit, home, flight } in &self.0 {
+            limit.book.with(home, moment, |standing, _| {
+                if let Some(holding) = standing.held() {
+                    holding.lands(flight.as_ref());
+                }
+                ((), None)
             });
             if let Some(flight) = flight {
                 flight.notify_waiters();

@@ -230,14 +230,29 @@ impl Holding {
         demand / (1.0 - decay(now.since(self.began).max(LEAST_AGE), memory))
     }
 
+    /// A lease is asked for, where none is yet.
+    pub(super) fn begins_flight(&mut self) -> Option<Arc<Notify>> {
+        if self.flight.is_some() {
+            return None;
+        }
+        let flight = Arc::new(Notify::new());
+        self.flight = Some(Arc::clone(&flight));
+        Some(flight)
+    }
+
     /// A write is sent.
     pub(super) fn sends(&mut self) {
         self.under_way += 1;
     }
 
-    /// A write is answered, or given up.
-    pub(super) fn lands(&mut self) {
+    /// A write is answered, or given up; and with it the lease that it asked for.
+    pub(super) fn lands(&mut self, flight: Option<&Arc<Notify>>) {
         self.under_way = self.under_way.saturating_sub(1);
+        if let (Some(own), Some(flight)) = (flight, &self.flight)
+            && Arc::ptr_eq(own, flight)
+        {
+            self.flight = None;
+        }
     }
 
     /// Learns how often the item was written, just now by us or not. Whatever is under way besides may be among that.

@@ -409,27 +409,33 @@ impl Limits {
         let world = World::of(around, held.left);
         Box::pin(hold(&mut held.asked, &world)).await;
         held.left = world.bound.saturating_duration_since(Instant::now());
-        let taken = conclude(&held.asked, around.clock);
+        let taken = conclude(&held.asked, None, around.clock);
         held.asked.iter_mut().for_each(|one| one.noted = true);
         (taken, held)
     }
 
     /// Sees to it that leases which are known to be needed are there or under way, while the caller is identified
     /// (state.md §5). Only leases: whoever is turned away next leaves them to others, and so takes nothing from anyone.
-    /// Nothing where that does not take any time.
+    /// Nothing where that does not take any time. Says for how long the table may still be waited for.
     pub fn prepare<'a>(
         &'a self,
         takes_time: bool,
         facts: &Facts<'_>,
         around: Around<'a>,
-    ) -> impl Future<Output = ()> + use<'a> {
+        held: &Held<'_>,
+    ) -> impl Future<Output = Duration> + use<'a> {
         let early = self.named().filter(|(limit, _)| takes_time && limit.may_lease() && limit.is_known_early());
         let needed: Vec<_> = early.map(|(limit, mode)| asked_of(limit, mode, facts, None, around)).collect();
+        let left = held.left;
         async move {
-            let world = World::of(around, BOUND);
+            if needed.is_empty() {
+                return left;
+            }
+            let world = World::of(around, left);
             for one in needed {
                 Box::pin(taken::prepare(one.limit, one.item, one.cost, &world)).await;
             }
+            world.bound.saturating_duration_since(Instant::now())
         }
     }
 
@@ -444,13 +450,13 @@ impl Limits {
         let facts = Facts { caller: Some(caller), ..*facts };
         let in_force = match self.in_force(caller) {
             Ok(in_force) => in_force,
-            Err(refusal) => return Taken { refused: Some(refusal), ..Taken::default() },
+            Err(refusal) => return conclude(&held.asked, Some(refusal), around.clock),
         };
         let Held { mut asked, left } = held;
         let late = in_force.limits.iter().filter(|(limit, _)| !limit.before_identify);
         asked.extend(late.map(|(limit, mode)| asked_of(limit, *mode, &facts, Some(caller), around)));
         hold(&mut asked, &World::of(around, left)).await;
-        let taken = conclude(&asked, around.clock);
+        let taken = conclude(&asked, None, around.clock);
         in_force.with(taken)
     }
 
@@ -469,6 +475,14 @@ pub struct Held<'a> {
     asked: Vec<Asked<'a>>,
     /// For how long the table may still be waited for.
     left: Duration,
+}
+
+impl Held<'_> {
+    /// The same, where the table may still be waited for so long.
+    #[must_use]
+    pub fn with_left(self, left: Duration) -> Self {
+        Self { left, ..self }
+    }
 }
 
 impl Default for Held<'_> {

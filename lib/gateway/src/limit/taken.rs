@@ -42,9 +42,11 @@ pub struct Taken {
     pub owed: Owed,
 }
 
-pub(super) fn conclude(asked: &[Asked<'_>], clock: &dyn Clock) -> Taken {
+/// What they said, all together; `refused` where the request is refused for another reason.
+pub(super) fn conclude(asked: &[Asked<'_>], refused: Option<Refusal>, clock: &dyn Clock) -> Taken {
     let now = clock.now();
-    let mut taken = Taken { refused: asked.iter().find_map(|one| one.refusal(now)), ..Taken::default() };
+    let refused = refused.or_else(|| asked.iter().find_map(|one| one.refusal(now)));
+    let mut taken = Taken { refused, ..Taken::default() };
     let mut told = Vec::with_capacity(asked.len());
     for one in asked {
         let mut state = None;

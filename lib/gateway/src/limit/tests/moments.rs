@@ -144,7 +144,7 @@ async fn leases_that_are_asked_for_while_the_caller_is_identified_take_no_longer
     table.becomes(Fault::Hangs);
     let (headers, asked) = (HeaderMap::new(), Instant::now());
     let facts = facts(&headers, "/", IpAddr::V4(Ipv4Addr::LOCALHOST), &clock);
-    limits.prepare(true, &facts, among(&table, &clock, 1)).await;
+    limits.prepare(true, &facts, among(&table, &clock, 1), &Held::default()).await;
     assert!(asked.elapsed() <= BOUND + LAST_LOOK, "{:?}", asked.elapsed());
 }
 
@@ -224,7 +224,7 @@ fn an_item_that_was_deleted_and_begins_anew_is_followed_again() {
     for (grants, secs) in [(1, 600), (2, 602), (3, 604)] {
         holding.sends();
         holding.sees(Some(grants), true, at(secs));
-        holding.lands();
+        holding.lands(None);
     }
     let soon = at(604).plus(Duration::from_millis(1));
     assert_eq!(holding.denied(soon, at(604)), soon, "nobody else writes");

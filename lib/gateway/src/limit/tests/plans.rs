@@ -412,3 +412,23 @@ proptest! {
         });
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_without_a_plan_gives_back_what_was_taken_before_it_was_known() {
+    let (table, clock) = (FaultyTable::new(Fault::None), TestClock::at(NOON));
+    let early = Arc::into_inner(counted("early", "3/min", "request.ip", Algorithm::FixedWindow, "1")).unwrap();
+    let by_plan = ByPlan { name: "plan".into(), plans: Plans::default(), default: None };
+    let early = Use::from(Arc::new(early.before_identify(true)));
+    let limits = Limits(vec![early, Use { limit: Used::Plan(Arc::new(by_plan)), mode: Mode::Enforce }]);
+    let headers = HeaderMap::new();
+    let facts = facts(&headers, "/", IpAddr::V4(Ipv4Addr::LOCALHOST), &clock);
+    let around = Around { table: &table, clock: &clock, seed: 1, deadline: None, environments: None };
+    for _ in 0..9 {
+        let (before, held) = limits.take_before(&facts, around).await;
+        assert!(before.refused.is_none());
+        let taken = limits.take(held, &facts, &Caller::of_test("", "", ""), around).await;
+        assert_eq!(taken.refused.as_ref().map(Refusal::code), Some("plan_unknown"));
+        assert!(taken.fields.contains_key("ratelimit"), "and is told of the limit it was held to");
+        taken.later.run(&table, &clock).await;
+    }
+}
