@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
-use super::algorithm::{Ask, Seen};
+use super::algorithm::{Ask, Meter, Seen};
 use super::book::Moment;
 use super::hold::World;
 use super::key::Key;
@@ -69,6 +69,10 @@ pub(super) struct Asked<'a> {
     pub(super) ahead: bool,
     /// Whether its demand was counted.
     counted: bool,
+    /// Whether what was given ended before it could be spent.
+    pub(super) missed: bool,
+    /// The era of the clock in which it was asked.
+    era: u64,
     /// A lease that is under way for another request.
     pub(super) awaits: Option<OwnedNotified>,
     pub(super) ask: Ask,
@@ -89,6 +93,8 @@ impl<'a> Asked<'a> {
             noted: false,
             ahead: false,
             counted: false,
+            missed: false,
+            era: 0,
             awaits: None,
             ask: Ask::default(),
             sure: true,
@@ -110,11 +116,16 @@ impl<'a> Asked<'a> {
     pub(super) fn waits(&self, now: Timestamp) -> Duration {
         match (self.answer, self.limit.algorithm) {
             (
-                Some(Answer::Admitted { seen, ask, given: Given::ByTable { .. } | Given::Locally }),
+                Some(Answer::Admitted { seen, ask, given: given @ (Given::ByTable { .. } | Given::Locally) }),
                 Algorithm::LeakyBucket { queue, .. },
-            ) if self.mode == Mode::Enforce => self.limit.meter().departs(&ask, &seen).since(now).min(queue),
+            ) if self.mode == Mode::Enforce => self.meter_of(given).departs(&ask, &seen).since(now).min(queue),
             _ => Duration::ZERO,
         }
+    }
+
+    /// The meter that counted what was given.
+    pub(super) fn meter_of(&self, given: Given) -> &'a dyn Meter {
+        if given == Given::Locally { self.limit.local_meter() } else { self.limit.meter() }
     }
 
     /// What is asked for the request itself, and spent at once.
@@ -198,16 +209,17 @@ impl<'a> Asked<'a> {
     /// What to ask for: a lease where that is worth it.
     pub(super) fn want(&mut self, moment: Moment) {
         let limit = self.limit;
-        let (exactly, astray, seed) = (Ask { error: moment.error, ..self.exactly() }, self.is_astray(), self.seed);
-        (self.ask, self.seen) = limit.book.with(&self.home, moment, |standing, _| {
+        let (exactly, astray) = (Ask { error: moment.error, ..self.exactly() }, self.is_astray());
+        let (seed, missed) = (self.seed, self.missed);
+        (self.ask, self.seen, self.era) = limit.book.with(&self.home, moment, |standing, era| {
             let seen = if astray { Seen::Nothing } else { standing.seen };
-            let want = |ask| ((ask, seen), None);
+            let want = |ask| ((ask, seen, era), None);
             if !limit.paces() {
                 return want(exactly);
             }
             let holding = standing.holding(seed);
             holding.sends();
-            if limit.accuracy != Accuracy::Leased {
+            if limit.accuracy != Accuracy::Leased || missed {
                 return want(exactly);
             }
             let ask = holding.want(exactly, limit.meter(), &seen, limit.quantum());
@@ -303,7 +315,8 @@ impl<'a> Asked<'a> {
         self.remember(seen, true, moment);
         let (ask, exactly) = (self.ask, self.exactly());
         let scarce = limit.meter().is_scarce(&ask, &seen);
-        let given = limit.book.with(&self.home, moment, |standing, era| {
+        let era = self.era;
+        let given = limit.book.with(&self.home, moment, |standing, _| {
             let until = Some(limit.meter().believed_until(&ask, &seen));
             let Some(holding) = standing.held() else { return (Given::ByTable { sure: self.sure }, until) };
             let spent = holding.granted(&ask, self.cost, scarce, era);

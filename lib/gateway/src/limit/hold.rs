@@ -27,7 +27,7 @@ pub(super) const LAST_LOOK: Duration = Duration::from_millis(5);
 /// if others wrote meanwhile.
 pub(super) const TRIES: usize = 8;
 
-/// How often a request begins anew because what it held ended while it asked for more.
+/// How often a request begins anew because what it held ended while it asked for more, or others took what it waited for.
 const ROUNDS: usize = 16;
 
 /// What limits are asked with.
@@ -56,7 +56,7 @@ impl<'a> World<'a> {
 pub(super) async fn hold(asked: &mut [Asked<'_>], world: &World<'_>) {
     // What was given before the caller was known may have ended meanwhile.
     let mut waited = asked.iter().any(|one| one.answer.is_some());
-    for _ in 0..ROUNDS {
+    for _ in 0..ROUNDS + asked.len() {
         let moment = Moment::of(world.clock);
         for one in asked.iter_mut().filter(|one| one.answer.is_none()) {
             one.look(world, moment);
@@ -94,6 +94,7 @@ fn all_spendable(asked: &mut [Asked<'_>], moment: Moment) -> bool {
     for one in asked {
         if !one.is_spendable(moment) {
             one.answer = None;
+            one.missed = true;
             all = false;
         }
     }
@@ -231,6 +232,10 @@ async fn settle(members: &mut [&mut Asked<'_>], attempt: usize, clock: &dyn Cloc
             Settled::At(now) => (now, true),
             Settled::In(_) => (now.plus(SKEW), false),
         };
+        // What is asked for later may not be held for as long.
+        if !one.ask.lease.is_zero() {
+            one.ask.lease = one.ask.lease.min(one.limit.meter().longest_lease(one.ask.at));
+        }
     }
 }
 

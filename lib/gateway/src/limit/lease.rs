@@ -163,6 +163,11 @@ impl Holding {
 
     /// Puts back what was not used after all.
     pub(super) fn put_back(&mut self, spent: Spent) {
+        let same = |lease: &&mut Lease| lease.until == spent.until && lease.era == spent.era;
+        if let Some(lease) = self.leases.iter_mut().find(same) {
+            lease.left += spent.tokens;
+            return;
+        }
         self.leases.push(Lease { left: spent.tokens, until: spent.until, era: spent.era });
     }
 
@@ -204,14 +209,15 @@ impl Holding {
         // Alone, what was seen of the item still holds.
         let slack = if self.has_others { meter.slack(self.writes) } else { None };
         let ask = Ask { guess: true, slack, ..ask };
-        let expected = self.expected(MEMORY.max(lease).as_secs_f32(), ask.at) * 0.9 * lease.as_secs_f32();
-        let wanted = 1 + tokens(expected - self.care * expected.sqrt());
+        let expected = self.expected(MEMORY.max(lease).as_secs_f32(), ask.at) * lease.as_secs_f32();
+        let expected = (1.0 - 0.1 * self.care) * expected;
+        let wanted = tokens(expected - self.care * expected.sqrt()).saturating_add(1);
         if wanted <= ask.cost {
             return ask;
         }
         let leased = Ask { cost: wanted, lease, ..ask };
         let room = meter.room(&leased, seen);
-        let cost = wanted.min(quantum.max(room / 4));
+        let cost = wanted.min(quantum.max(room / 4)).min(room);
         if cost <= ask.cost { ask } else { Ask { cost, ..leased } }
     }
 
@@ -241,6 +247,10 @@ impl Holding {
         // Answers may come in another order than they were given.
         let more = grants - before;
         if more < 0 {
+            // Long after, it is another item: that one was over and is deleted.
+            if now.since(then) > QUIET {
+                (self.grants, self.own) = (Some((grants, now)), 0);
+            }
             return;
         }
         self.own += i128::from(by_us);

@@ -5,6 +5,7 @@ mod bounds;
 mod keys;
 mod laws;
 mod leases;
+mod moments;
 mod owed;
 mod plans;
 mod queue;
