@@ -256,8 +256,8 @@ impl Limit {
     }
 
     fn key(&self, facts: &Facts<'_>, caller: Option<&Caller>) -> Key {
-        let ip = self.ipv6_prefix.map_or(facts.ip, |prefix| address::masked(facts.ip, prefix));
-        let facts = &Facts { ip, ..*facts };
+        let masked = self.ipv6_prefix.map(|prefix| Facts { ip: address::masked(facts.ip, prefix), ..*facts });
+        let facts = masked.as_ref().unwrap_or(facts);
         let subject = match &self.by {
             LimitKey::Global => None,
             LimitKey::By(by) => by.text(facts).ok().filter(|subject| !subject.is_empty()),
@@ -407,9 +407,9 @@ impl Limits {
             return (Taken::default(), held);
         }
         let world = World::of(around, held.left);
-        Box::pin(hold(&mut held.asked, &world)).await;
+        let now = Box::pin(hold(&mut held.asked, &world)).await;
         held.left = world.bound.saturating_duration_since(Instant::now());
-        let taken = conclude(&held.asked, around.clock);
+        let taken = conclude(&held.asked, now, around.clock);
         held.asked.iter_mut().for_each(|one| one.noted = true);
         (taken, held)
     }
@@ -448,8 +448,8 @@ impl Limits {
         let Held { mut asked, left } = held;
         let late = in_force.limits.iter().filter(|(limit, _)| !limit.before_identify);
         asked.extend(late.map(|(limit, mode)| asked_of(limit, *mode, &facts, Some(caller), around)));
-        hold(&mut asked, &World::of(around, left)).await;
-        let taken = conclude(&asked, around.clock);
+        let now = hold(&mut asked, &World::of(around, left)).await;
+        let taken = conclude(&asked, now, around.clock);
         in_force.with(taken)
     }
 

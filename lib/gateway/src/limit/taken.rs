@@ -42,8 +42,8 @@ pub struct Taken {
     pub owed: Owed,
 }
 
-pub(super) fn conclude(asked: &[Asked<'_>], clock: &dyn Clock) -> Taken {
-    let now = clock.now();
+/// What these said, as it is `now`.
+pub(super) fn conclude(asked: &[Asked<'_>], now: Timestamp, clock: &dyn Clock) -> Taken {
     let mut taken = Taken { refused: asked.iter().find_map(|one| one.refusal(now)), ..Taken::default() };
     let mut told = Vec::with_capacity(asked.len());
     for one in asked {
