@@ -250,7 +250,7 @@ routes:
         "  limit     plan the caller's plan, default free: passes (plan:free admits, 4 left; plan:free:quota admits, 9 left)\n",
         "  plan      free: plan:free 5/min by caller.id, token_bucket burst 5, cost 1, leased, shards auto, headers standard, on_store_failure local\n",
         "  plan      free: plan:free:quota 10/month by caller.tenant, or else caller.id, quota in Europe/Berlin, cost 1, \
-         exact, on_store_failure closed\n",
+         exact, headers standard, on_store_failure closed\n",
         "ratelimit-policy: \"plan:free\";q=5;w=60, \"plan:free:quota\";q=10;w=2",
     ] {
         assert!(out.contains(told), "{told} in {out}");

@@ -110,18 +110,10 @@ const ALGORITHMS: [fn(u64) -> Algorithm; 7] = [
 
 type Said = Vec<(Option<&'static str>, http::HeaderMap, Vec<LimitVerdict>)>;
 
-/// What a limit says of many requests: two environments, times between none and longer than the window, what is refused
-/// given back, so that every branch is taken. `None` where the table did not answer in time.
-async fn says(algorithm: fn(u64) -> Algorithm, config: &str, table: &dyn Table) -> Option<Said> {
-    let limit = |name: &str, rate: &str, algorithm| {
-        let rate = Rate::parse(rate).unwrap();
-        let limit = Limit::new(config.into(), name.into(), rate, LimitKey::Global, OnStoreFailure::Closed);
-        Use::from(Arc::new(limit.counted_by(algorithm).accurate(Accuracy::Exact)))
-    };
-    // Quotas are by the hour at least.
-    let rate = if matches!(algorithm(5), Algorithm::Quota { .. }) { "20/h" } else { "5/min" };
-    let environment = || Limits(vec![limit("l", rate, algorithm(5)), limit("all", "3/s", Algorithm::FixedWindow)]);
-    let (environments, clock) = ([environment(), environment()], Moved::default());
+/// What the limits say of many requests: two environments, times between none and longer than the window, what is
+/// refused given back, so that every branch is taken. `None` where the table did not answer in time.
+async fn says(environment: &dyn Fn(&str) -> Limits, config: &str, table: &dyn Table) -> Option<Said> {
+    let (environments, clock) = ([environment(config), environment(config)], Moved::default());
     let (mut said, mut dice) = (Vec::new(), 7_u64);
     for _ in 0..80 {
         dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -138,23 +130,54 @@ async fn says(algorithm: fn(u64) -> Algorithm, config: &str, table: &dyn Table) 
     Some(said)
 }
 
+async fn decides_as_in_memory(name: &str, environment: &dyn Fn(&str) -> Limits) {
+    let (dynamo, memory) = (dynamo::table().await, MemoryTable::default());
+    let in_memory = says(environment, name, &memory).await.unwrap();
+    assert!(in_memory.iter().filter(|(code, ..)| code.is_some()).count() > 10, "{name}");
+    // A busy machine may not answer all of it within a request's patience: then anew.
+    let mut on_dynamo = None;
+    for turn in 0..5 {
+        on_dynamo = says(environment, &format!("{name}-{turn}-{}", std::process::id()), &*dynamo).await;
+        if on_dynamo.is_some() {
+            break;
+        }
+    }
+    assert_eq!(on_dynamo, Some(in_memory), "{name}");
+}
+
+fn limit(config: &str, name: &str, rate: &str, by: LimitKey, algorithm: Algorithm, accuracy: Accuracy) -> Use {
+    let limit = Limit::new(config.into(), name.into(), Rate::parse(rate).unwrap(), by, OnStoreFailure::Closed);
+    Arc::new(limit.counted_by(algorithm).accurate(accuracy)).into()
+}
+
 #[tokio::test]
 async fn every_algorithm_decides_on_dynamodb_as_in_memory() {
-    let (dynamo, memory) = (dynamo::table().await, MemoryTable::default());
-    for (number, algorithm) in ALGORITHMS.into_iter().enumerate() {
-        let in_memory = says(algorithm, &number.to_string(), &memory).await.unwrap();
-        assert!(in_memory.iter().filter(|(code, ..)| code.is_some()).count() > 10, "{}", algorithm(5));
-        // A busy machine may not answer all of it within a request's patience: then anew.
-        let mut on_dynamo = None;
-        for turn in 0..5 {
-            let config = format!("algorithms-{number}-{turn}-{}", std::process::id());
-            on_dynamo = says(algorithm, &config, &*dynamo).await;
-            if on_dynamo.is_some() {
-                break;
-            }
-        }
-        assert_eq!(on_dynamo, Some(in_memory), "{}", algorithm(5));
+    for algorithm in ALGORITHMS {
+        // Quotas are by the hour at least.
+        let rate = if matches!(algorithm(5), Algorithm::Quota { .. }) { "20/h" } else { "5/min" };
+        let environment = |config: &str| {
+            let exact = |name, rate, algorithm| limit(config, name, rate, LimitKey::Global, algorithm, Accuracy::Exact);
+            Limits(vec![exact("l", rate, algorithm(5)), exact("all", "3/s", Algorithm::FixedWindow)])
+        };
+        decides_as_in_memory(&algorithm(5).to_string().replace(' ', "-"), &environment).await;
     }
+}
+
+#[tokio::test]
+async fn limits_that_share_an_item_and_lease_of_it_decide_on_dynamodb_as_in_memory() {
+    let scope = Scope { place: Place::LimitKey, params: &[], env: &BTreeMap::new() };
+    let environment = |config: &str| {
+        let by = || LimitKey::By(Expression::compile("request.ip", &scope).unwrap());
+        let leased = |name, rate, algorithm| limit(config, name, rate, by(), algorithm, Accuracy::Leased);
+        Limits(vec![
+            leased("bucket", "20/min", Algorithm::TokenBucket { burst: 20 }),
+            leased("window", "22/min", Algorithm::FixedWindow),
+            leased("ring", "30/h", Algorithm::SlidingWindow { approximate: false }),
+            leased("pair", "35/h", Algorithm::SlidingWindow { approximate: true }),
+            leased("slow", "40/h", Algorithm::LeakyBucket { burst: 18, queue: Duration::ZERO }),
+        ])
+    };
+    decides_as_in_memory("shared", &environment).await;
 }
 
 #[tokio::test]

@@ -14,6 +14,53 @@ use crate::expression::{Expression, Params, Place, Scope, Template};
 use crate::forward::{Protocol, Target};
 use crate::gateway::Asked;
 
+/// Calls of a table that go on, as they are, to the table in its field `inner`.
+macro_rules! passed_on {
+    (get_many) => {
+        fn get_many<'a>(
+            &'a self,
+            which: crate::table::Which,
+            keys: &'a [&'a str],
+            reading: crate::table::Reading,
+        ) -> crate::forward::BoxFuture<'a, Result<Vec<Option<crate::table::Item>>, crate::table::TableError>> {
+            self.inner.get_many(which, keys, reading)
+        }
+    };
+    (put) => {
+        fn put<'a>(
+            &'a self,
+            which: crate::table::Which,
+            key: &'a str,
+            item: crate::table::Item,
+            terms: &'a crate::table::Terms,
+        ) -> crate::forward::BoxFuture<'a, Result<(), crate::table::TableError>> {
+            self.inner.put(which, key, item, terms)
+        }
+    };
+    (update) => {
+        fn update<'a>(
+            &'a self,
+            which: crate::table::Which,
+            key: &'a str,
+            update: &'a crate::table::Update,
+            terms: &'a crate::table::Terms,
+        ) -> crate::forward::BoxFuture<'a, Result<crate::table::Item, crate::table::TableError>> {
+            self.inner.update(which, key, update, terms)
+        }
+    };
+    (delete) => {
+        fn delete<'a>(
+            &'a self,
+            which: crate::table::Which,
+            key: &'a str,
+            terms: &'a crate::table::Terms,
+        ) -> crate::forward::BoxFuture<'a, Result<(), crate::table::TableError>> {
+            self.inner.delete(which, key, terms)
+        }
+    };
+}
+pub(crate) use passed_on;
+
 /// A request as `METHOD /path?query`.
 pub(crate) fn request(line: &str) -> Request {
     let (method, target) = line.split_once(' ').expect("METHOD TARGET");

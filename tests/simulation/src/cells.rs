@@ -135,8 +135,7 @@ impl Cell {
         Scene {
             model: self.model,
             config: self.config(),
-            told: self.model.told(self.rate),
-            token: self.bound().token(self.model.shards(self.rate)),
+            token: self.bound().token(self.model.shards(self.rate).0),
             arrivals: arrivals(self.pattern, self.load * self.rate as f64, self.secs(), &mut dice),
             clients: 1,
             skew: self.weather.skew(),
@@ -174,6 +173,10 @@ impl Cell {
             Accuracy::Leased => "",
             Accuracy::Exact => ", accuracy: exact",
         };
+        let shards = match self.model.shards(rate) {
+            (shards, true) => format!(", shards: {shards}"),
+            (_, false) => String::new(),
+        };
         let to = match self.model {
             Model::Lambda => "service",
             Model::Many(_) => "{respond: {body: ok}}",
@@ -182,7 +185,7 @@ impl Cell {
             "version: 1
 upstreams: {{service: {{targets: \"http://service.internal\"}}}}
 limits:
-  limit: {{rate: {rate}/s, by: global, burst: {rate}, on_store_failure: closed{accuracy}}}
+  limit: {{rate: {rate}/s, by: global, burst: {rate}, on_store_failure: closed{accuracy}{shards}}}
 routes:
   - {{name: all, auth: none, match: {{path: /**}}, limits: limit, to: {to}}}
 "

@@ -1,7 +1,6 @@
 //! One environment: a gateway of its own, compiled from a config, with a clock of its own.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -72,14 +71,13 @@ impl Environment {
         truth: Truth,
         off: i64,
         token: i128,
-        environments: Option<NonZeroU32>,
     ) -> Result<Arc<Self>, String> {
         let compiled = compile("gateway.yaml", Host { files: &Text(config), env: &|_| None });
         let routes = compiled.map_err(|problems| problems.to_string())?.routes;
         let (wall, ice) = (Arc::new(Wall::new(truth, off)), Arc::new(Ice::default()));
         let way = Way { shared: Arc::clone(shared), wall: Arc::clone(&wall), ice: Arc::clone(&ice), token };
         let (upstream, clock) = (Arc::clone(service) as _, Arc::clone(&wall) as _);
-        let world = World { table: Arc::new(way), upstream, clock, environments };
+        let world = World { table: Arc::new(way), upstream, clock, environments: None };
         Ok(Arc::new(Self { gateway: Gateway::new(routes, world), wall, ice, truth }))
     }
 

@@ -19,7 +19,6 @@ pub(crate) fn scene(seed: u64, control: Control) -> (Scene, Bound) {
     let scene = Scene {
         model: if dice.chance(0.3) { Model::Lambda } else { Model::Many(2 + dice.below(4) as usize) },
         config: config(bound, &mut dice),
-        told: None,
         token: bound.token(1),
         arrivals: clusters(bound, &mut dice),
         clients: 1 + dice.below(4),

@@ -1,6 +1,5 @@
 //! One run: environments, one table, requests as they come.
 
-use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,20 +21,15 @@ pub(crate) enum Model {
 }
 
 impl Model {
-    /// How many environments the host says there may be, where a limit of so many a second is worth saying so.
-    pub(crate) fn told(self, rate: u64) -> Option<NonZeroU32> {
-        match self {
-            Self::Lambda if rate > 10_000 => u32::try_from(rate / 20).ok().and_then(NonZeroU32::new),
-            Self::Lambda => None,
-            Self::Many(environments) => u32::try_from(environments).ok().and_then(NonZeroU32::new),
+    /// Into how many items a limit of so many a second, and a burst of as many, is divided (state.md §4.7); and whether
+    /// its config has to say so, since more environments ask at once than an account has where nothing is said.
+    pub(crate) fn shards(self, rate: u64) -> (u64, bool) {
+        if matches!(self, Self::Lambda) && rate > 20_000 {
+            return (rate / 2_000, true);
         }
-    }
-
-    /// Into how many items a limit of so many a second, and a burst of as many, is divided (state.md §4.7).
-    pub(crate) fn shards(self, rate: u64) -> u64 {
-        let environments = self.told(rate).map_or((rate / 20).min(1_000), |told| told.get().into());
-        let needed = (environments * 1_000 / (400 * 250) + 1).max(rate.div_ceil(25_000));
-        needed.min(rate / 50).clamp(1, 64)
+        let environments = (rate / 20).min(1_000);
+        let needed = (environments * 1_000).div_ceil(400 * 250).max(rate.div_ceil(25_000));
+        (needed.min(rate / 50).clamp(1, 64), false)
     }
 }
 
@@ -50,8 +44,6 @@ const INVOCATION: Duration = Duration::from_millis(1);
 pub(crate) struct Scene {
     pub(crate) model: Model,
     pub(crate) config: String,
-    /// How many environments the host says there may be.
-    pub(crate) told: Option<NonZeroU32>,
     /// What one token is of an item of the limit that is checked, in nanoseconds.
     pub(crate) token: i128,
     /// When requests come, in nanoseconds from the start.
@@ -140,7 +132,7 @@ impl Scene {
 
     fn environment(&self, stage: &Stage, dice: &mut Dice) -> Result<Arc<Environment>, String> {
         let off = self.off(dice);
-        Environment::start(&self.config, &stage.shared, &stage.service, stage.truth, off, self.token, self.told)
+        Environment::start(&self.config, &stage.shared, &stage.service, stage.truth, off, self.token)
     }
 
     fn off(&self, dice: &mut Dice) -> i64 {

@@ -12,7 +12,7 @@ use super::key::{ApiKey, Pepper, base62};
 use super::record::{REVOKED, Record, SCHEMA, attribute};
 use crate::clock::{Clock, Timestamp};
 use crate::limit::Plans;
-use crate::table::{Condition, Item, KEY, Members, Reading, Subject, Table, TableError, Terms, Update, Value, Which};
+use crate::table::{Condition, Item, KEY, Reading, Subject, Table, TableError, Terms, Update, Which};
 
 /// How many keys a tenant may have. Those that are revoked or expired make room when it is needed.
 pub const MOST_KEYS: usize = 1_000;
@@ -362,18 +362,8 @@ impl Keyring<'_> {
     async fn members(&self, tenant: &str) -> Result<BTreeSet<String>, KeyringError> {
         let index = index_of(tenant);
         let read = self.table.get_many(Which::Control, &[&index], Reading::Strong).await?;
-        match read.into_iter().flatten().next().as_ref().and_then(|item| item.get(KEYS)) {
-            Some(Value::Set(Members::Texts(members))) => Ok(members.clone()),
-            Some(
-                Value::Set(Members::Numbers(_))
-                | Value::Text(_)
-                | Value::Number(_)
-                | Value::Binary(_)
-                | Value::Bool(_)
-                | Value::List(_),
-            )
-            | None => Ok(BTreeSet::new()),
-        }
+        let item = read.into_iter().flatten().next();
+        Ok(item.as_ref().and_then(|item| item.texts(KEYS)).cloned().unwrap_or_default())
     }
 
     async fn records(&self, members: &BTreeSet<String>) -> Result<Vec<(String, Option<Record>)>, KeyringError> {

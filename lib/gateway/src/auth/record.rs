@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use super::key::Hash;
-use crate::table::{Item, Members, Value};
+use crate::table::{Item, Value};
 
 /// The schema of the items that are written here. A reader that meets another one lets nobody in.
 pub(super) const SCHEMA: i128 = 1;
@@ -94,15 +94,7 @@ impl Record {
             plan: text(attribute::PLAN)?,
             scopes: match item.get(attribute::SCOPES) {
                 None => BTreeSet::new(),
-                Some(Value::Set(Members::Texts(scopes))) => scopes.clone(),
-                Some(
-                    Value::Set(Members::Numbers(_))
-                    | Value::Text(_)
-                    | Value::Number(_)
-                    | Value::Binary(_)
-                    | Value::Bool(_)
-                    | Value::List(_),
-                ) => return None,
+                Some(_) => item.texts(attribute::SCOPES)?.clone(),
             },
             active: item.text(attribute::STATUS)? == ACTIVE,
             expires,

@@ -15,7 +15,8 @@ use crate::clock::Timestamp;
 use crate::exchange::Body;
 use crate::forward::BoxFuture;
 use crate::limit::{Plan, Plans};
-use crate::table::{Item, MemoryTable, Reading, TableError, Terms, Update, Which};
+use crate::table::{Item, MemoryTable, Reading, TableError, Terms, Which};
+use crate::testkit::passed_on;
 
 const NOON: u64 = 1_700_000_000;
 
@@ -85,29 +86,11 @@ impl Table for TestTable {
         })
     }
 
-    fn put<'a>(
-        &'a self,
-        which: Which,
-        key: &'a str,
-        item: Item,
-        terms: &'a Terms,
-    ) -> BoxFuture<'a, Result<(), TableError>> {
-        self.inner.put(which, key, item, terms)
-    }
+    passed_on!(put);
 
-    fn update<'a>(
-        &'a self,
-        which: Which,
-        key: &'a str,
-        update: &'a Update,
-        terms: &'a Terms,
-    ) -> BoxFuture<'a, Result<Item, TableError>> {
-        self.inner.update(which, key, update, terms)
-    }
+    passed_on!(update);
 
-    fn delete<'a>(&'a self, which: Which, key: &'a str, terms: &'a Terms) -> BoxFuture<'a, Result<(), TableError>> {
-        self.inner.delete(which, key, terms)
-    }
+    passed_on!(delete);
 }
 
 /// An environment: one entry of `auth`, and a table that others may share.

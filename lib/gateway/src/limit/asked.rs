@@ -7,12 +7,12 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
-use super::algorithm::{Ask, Seen};
+use super::algorithm::{Ask, Meter, Seen};
 use super::book::Moment;
 use super::hold::World;
 use super::key::Key;
 use super::lease::Spent;
-use super::{Accuracy, Limit, OnStoreFailure};
+use super::{Accuracy, Algorithm, Limit, OnStoreFailure};
 use crate::clock::Timestamp;
 use crate::mode::Mode;
 use crate::table::Item;
@@ -68,6 +68,10 @@ pub(super) struct Asked<'a> {
     pub(super) ahead: bool,
     /// Whether its demand was counted.
     counted: bool,
+    /// Whether what was given ended before it could be spent.
+    pub(super) missed: bool,
+    /// The era of the clock in which it was asked.
+    era: u64,
     /// A lease that is under way for another request.
     pub(super) awaits: Option<OwnedNotified>,
     pub(super) ask: Ask,
@@ -88,6 +92,8 @@ impl<'a> Asked<'a> {
             noted: false,
             ahead: false,
             counted: false,
+            missed: false,
+            era: 0,
             awaits: None,
             ask: Ask::default(),
             sure: true,
@@ -104,16 +110,21 @@ impl<'a> Asked<'a> {
         self.mode == Mode::Enforce && !matches!(self.answer, Some(Answer::Admitted { .. }) | None)
     }
 
-    /// When the request may go on, for all that this limit cares.
-    pub(super) fn departs(&self) -> Option<Timestamp> {
-        match self.answer? {
-            Answer::Admitted { seen, ask, given: Given::ByTable { .. } | Given::Locally }
-                if self.mode == Mode::Enforce =>
-            {
-                Some(self.limit.meter().departs(&ask, &seen))
-            }
-            Answer::Admitted { .. } | Answer::Over { .. } | Answer::Unanswered => None,
+    /// How long the request has to queue, for all that this limit cares; never longer than its queue, whatever the clock
+    /// does.
+    pub(super) fn waits(&self, now: Timestamp) -> Duration {
+        match (self.answer, self.limit.algorithm) {
+            (
+                Some(Answer::Admitted { seen, ask, given: given @ (Given::ByTable { .. } | Given::Locally) }),
+                Algorithm::LeakyBucket { queue, .. },
+            ) if self.mode == Mode::Enforce => self.meter_of(given).departs(&ask, &seen).since(now).min(queue),
+            _ => Duration::ZERO,
         }
+    }
+
+    /// The meter that counted what was given.
+    pub(super) fn meter_of(&self, given: Given) -> &'a dyn Meter {
+        if given == Given::Locally { self.limit.local_meter() } else { self.limit.meter() }
     }
 
     /// What is asked for the request itself, and spent at once.
@@ -197,12 +208,18 @@ impl<'a> Asked<'a> {
     pub(super) fn want(&mut self, moment: Moment) {
         let limit = self.limit;
         let (exactly, astray) = (Ask { error: moment.error, ..self.exactly() }, self.is_astray());
-        (self.ask, self.seen) = limit.book.with(&self.home, moment, |standing, _| {
+        let (seed, missed) = (self.seed, self.missed);
+        (self.ask, self.seen, self.era) = limit.book.with(&self.home, moment, |standing, era| {
             let seen = if astray { Seen::Nothing } else { standing.seen };
-            let want = |ask| ((ask, seen), None);
-            let Some(holding) = standing.held().filter(|_| limit.accuracy == Accuracy::Leased) else {
+            let want = |ask| ((ask, seen, era), None);
+            if !limit.paces() {
                 return want(exactly);
-            };
+            }
+            let holding = standing.holding(seed);
+            holding.sends();
+            if limit.accuracy != Accuracy::Leased || missed {
+                return want(exactly);
+            }
             let ask = holding.want(exactly, limit.meter(), &seen, limit.quantum());
             if ask.lease.is_zero() {
                 return want(ask);
@@ -256,7 +273,7 @@ impl<'a> Asked<'a> {
             self.away();
             return false;
         };
-        self.remember(seen, 0, moment);
+        self.remember(seen, false, moment);
         self.ask.guess = false;
         if !self.ask.lease.is_zero() {
             if self.is_too_little(moment) {
@@ -273,7 +290,7 @@ impl<'a> Asked<'a> {
         true
     }
 
-    fn remember(&mut self, seen: Seen, own: i128, moment: Moment) {
+    fn remember(&mut self, seen: Seen, by_us: bool, moment: Moment) {
         let limit = self.limit;
         self.seen = seen;
         if self.is_astray() {
@@ -283,7 +300,7 @@ impl<'a> Asked<'a> {
         limit.book.with(&self.home, moment, |standing, _| {
             standing.seen = seen;
             if limit.paces() {
-                standing.holding(self.seed).sees(limit.meter().grants(&seen), own, moment.at);
+                standing.holding(self.seed).sees(limit.meter().grants(&seen), by_us, moment.at);
             }
             ((), Some(until))
         });
@@ -293,10 +310,11 @@ impl<'a> Asked<'a> {
     pub(super) fn granted(&mut self, item: &Item, moment: Moment) {
         let limit = self.limit;
         let Some(seen) = limit.read(&self.ask, item) else { return self.away() };
-        self.remember(seen, 1, moment);
+        self.remember(seen, true, moment);
         let (ask, exactly) = (self.ask, self.exactly());
         let scarce = limit.meter().is_scarce(&ask, &seen);
-        let given = limit.book.with(&self.home, moment, |standing, era| {
+        let era = self.era;
+        let given = limit.book.with(&self.home, moment, |standing, _| {
             let until = Some(limit.meter().believed_until(&ask, &seen));
             let Some(holding) = standing.held() else { return (Given::ByTable { sure: self.sure }, until) };
             let spent = holding.granted(&ask, self.cost, scarce, era);
@@ -339,13 +357,16 @@ impl<'a> Asked<'a> {
         }
     }
 
-    /// Whether what was given may be spent at `now`.
-    pub(super) fn is_spendable(&self, now: Timestamp) -> bool {
+    /// Whether what was given may be spent at this moment.
+    pub(super) fn is_spendable(&self, moment: Moment) -> bool {
         match self.answer {
             Some(Answer::Admitted { ask, given: Given::ByTable { sure }, .. }) => {
-                self.limit.meter().spendable(&ask, now, sure)
+                self.limit.meter().spendable(&ask, moment.at, sure)
             }
-            Some(Answer::Admitted { given: Given::ByLease { spent, .. }, .. }) => spent.until > now,
+            Some(Answer::Admitted { given: Given::ByLease { spent, .. }, .. }) => {
+                let era = self.limit.book.with(&self.home, moment, |_, era| (era, None));
+                spent.until > moment.at && spent.era == era
+            }
             Some(
                 Answer::Admitted { given: Given::Locally | Given::ByNobody, .. }
                 | Answer::Over { .. }

@@ -21,7 +21,8 @@ const PER_SHARD: u64 = 25_000;
 /// Writes a second that one shard is spared from seeing more than, of environments that each ask once a lease.
 const WRITES: u64 = 400;
 
-/// Where it is not told how many environments there are: what one can serve a second, and how many there are at most.
+/// What one environment of Lambda's can serve a second, about, and how many of them an account has where nothing is
+/// said. Only the config decides how a count is divided: two hosts that divided it otherwise would each give all of it.
 const PER_ENVIRONMENT: u64 = 20;
 const USUAL: u64 = 1_000;
 
@@ -54,7 +55,7 @@ impl Division {
     pub(super) fn of(limit: &Limit, environments: Option<NonZeroU32>) -> Self {
         let (rate, algorithm) = (limit.rate, limit.algorithm);
         let burst = algorithm.most(rate);
-        let shards = Self::shards(limit, environments);
+        let shards = Self::shards(limit);
         let meter: Box<dyn Meter> =
             if shards > 1 { Box::new(Bucket::shard(rate, burst, shards)) } else { algorithm.meter(rate) };
         let local_meter: Box<dyn Meter> = match environments {
@@ -73,7 +74,7 @@ impl Division {
     }
 
     /// As many as the writes of so many environments need (state.md §4.7), each with enough of the burst to be worth it.
-    fn shards(limit: &Limit, environments: Option<NonZeroU32>) -> u32 {
+    fn shards(limit: &Limit) -> u32 {
         let (rate, burst) = (limit.rate, limit.algorithm.most(limit.rate));
         if !limit.algorithm.can_be_sharded() || limit.accuracy == Accuracy::Local {
             return 1;
@@ -82,11 +83,10 @@ impl Division {
             return if let Shards::Fixed(shards) = limit.shards { shards.get() } else { 1 };
         };
         let per_second = rate.count / rate.per.secs();
-        let environments =
-            environments.map_or_else(|| (per_second / PER_ENVIRONMENT).min(USUAL), |told| told.get().into());
+        let environments = (per_second / PER_ENVIRONMENT).min(USUAL);
         let lease = limit.algorithm.meter(rate).longest_lease(Timestamp::default()).as_millis().max(1);
-        let writes = u128::from(environments) * 1_000 / (u128::from(WRITES) * lease);
-        let needed = u64::try_from(writes).unwrap_or(u64::MAX).saturating_add(1).max(per_second.div_ceil(PER_SHARD));
+        let shards = (u128::from(environments) * 1_000).div_ceil(u128::from(WRITES) * lease);
+        let needed = u64::try_from(shards).unwrap_or(u64::MAX).max(per_second.div_ceil(PER_SHARD));
         let cost = if let Cost::Fixed(cost) = limit.cost { cost } else { burst };
         // A shard of a slow limit would be asked for less than it can give.
         let bearable = (burst / LEAST_SHARD.max(cost)).min(per_second / LEAST_SHARD).min(u64::from(Shards::MOST));
@@ -96,14 +96,17 @@ impl Division {
 
 impl Items {
     /// Limits that count by the same expression share an item a subject, so that one write asks them all (state.md §3.7).
-    /// Not those of a single item for everyone, which would only make it hotter, nor logs, which fill theirs.
+    /// Not those of a single item for everyone, which would only make it hotter, nor logs, which fill theirs, nor quotas,
+    /// which have one a period.
     fn of(config: &str, name: &str, rate: Rate, by: &LimitKey, algorithm: Algorithm, shards: u32) -> Self {
         let mut kind = algorithm.kind(rate);
         if shards > 1 {
             kind.push_str(&format!("#{shards}"));
         }
         let (stem, suffix) = match by {
-            LimitKey::By(by) if shards == 1 && !matches!(algorithm, Algorithm::SlidingLog) => {
+            LimitKey::By(by)
+                if shards == 1 && !matches!(algorithm, Algorithm::SlidingLog | Algorithm::Quota { .. }) =>
+            {
                 (Stem::shared(config, by.source()), Stem::suffix(name, &kind))
             }
             LimitKey::Global | LimitKey::By(_) | LimitKey::Caller => (Stem::new(config, name, &kind), String::new()),

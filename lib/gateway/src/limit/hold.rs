@@ -15,7 +15,7 @@ use super::asked::{Answer, Asked};
 use super::book::Moment;
 use super::key::Key;
 use super::{Around, Limit, LimitKey};
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Clock;
 use crate::forward::BoxFuture;
 use crate::table::{Condition, Table, TableError, Terms, ThrottleReason, Update, Which};
 
@@ -27,7 +27,7 @@ pub(super) const LAST_LOOK: Duration = Duration::from_millis(5);
 /// if others wrote meanwhile.
 pub(super) const TRIES: usize = 8;
 
-/// How often a request begins anew because what it held ended while it asked for more.
+/// How often a request begins anew because what it held ended while it asked for more, or others took what it waited for.
 const ROUNDS: usize = 16;
 
 /// What limits are asked with.
@@ -60,7 +60,7 @@ pub(super) async fn hold(asked: &mut [Asked<'_>], world: &World<'_>) -> Timestam
     // What was given before the caller was known may have ended meanwhile.
     let mut waited = asked.iter().any(|one| one.answer.is_some());
     let mut patience = world.patience(world.began);
-    for _ in 0..ROUNDS {
+    for _ in 0..ROUNDS + asked.len() {
         let moment = Moment::of(world.clock);
         for one in asked.iter_mut().filter(|one| one.answer.is_none()) {
             one.look(world, moment, patience);
@@ -79,9 +79,9 @@ pub(super) async fn hold(asked: &mut [Asked<'_>], world: &World<'_>) -> Timestam
                 if !waited {
                     return moment.at;
                 }
-                let now = world.clock.now();
-                if all_spendable(asked, now) {
-                    return now;
+                let moment = Moment::of(world.clock);
+                if all_spendable(asked, moment) {
+                    return moment.at;
                 }
                 waited = false;
             }
@@ -99,11 +99,12 @@ pub(super) async fn hold(asked: &mut [Asked<'_>], world: &World<'_>) -> Timestam
 }
 
 /// Forgets what ended while others were asked; whether there was none.
-fn all_spendable(asked: &mut [Asked<'_>], now: Timestamp) -> bool {
+fn all_spendable(asked: &mut [Asked<'_>], moment: Moment) -> bool {
     let mut all = true;
     for one in asked {
-        if !one.is_spendable(now) {
+        if !one.is_spendable(moment) {
             one.answer = None;
+            one.missed = true;
             all = false;
         }
     }
@@ -133,28 +134,27 @@ async fn ask(asked: &mut [Asked<'_>], item: Key, world: &World<'_>) {
     if let Some(flight) = members.iter_mut().find_map(|one| one.awaits.take()) {
         return wait_for_lease(flight, &mut members, world).await;
     }
-    let _landing = Landing(members.iter().map(|one| (one.limit, one.home)).collect(), world);
+    settle(&mut members, 0, world.clock).await;
+    let moment = Moment::of(world.clock);
+    if ends(&mut members, |one| one.is_over(moment, false)) {
+        return;
+    }
+    members.iter_mut().for_each(|one| one.want(moment));
+    let sent = members.iter().filter(|one| one.limit.paces()).map(|one| (one.limit, one.home));
+    let _landing = Landing(sent.collect(), world);
+    if ends(&mut members, |one| one.is_too_little(moment)) {
+        return;
+    }
     for attempt in 0..TRIES {
-        settle(&mut members, attempt, world.clock).await;
-        let moment = Moment::of(world.clock);
-        let mut refused = false;
-        members.retain_mut(|one| {
-            let over = one.is_over(moment, attempt > 0);
-            refused |= one.refuses();
-            !over
-        });
-        if refused || members.is_empty() {
-            return;
+        if attempt > 0 {
+            settle(&mut members, attempt, world.clock).await;
+            let moment = Moment::of(world.clock);
+            if ends(&mut members, |one| one.is_over(moment, true)) {
+                return;
+            }
         }
         if Instant::now() >= world.bound {
             break;
-        }
-        if attempt == 0 {
-            members.iter_mut().for_each(|one| one.want(moment));
-            members.retain_mut(|one| !one.is_too_little(moment));
-            if members.is_empty() || members.iter().any(|one| one.refuses()) {
-                return;
-            }
         }
         if members.iter().any(|one| one.ahead && one.ask.lease.is_zero()) {
             return;
@@ -168,7 +168,11 @@ async fn ask(asked: &mut [Asked<'_>], item: Key, world: &World<'_>) {
         let moment = Moment::of(world.clock);
         match answer {
             Some(Ok(item)) => return members.iter_mut().for_each(|one| one.granted(&item, moment)),
-            Some(Err(TableError::Refused { old })) => members.retain_mut(|one| one.learn(old.as_ref(), moment)),
+            Some(Err(TableError::Refused { old })) => {
+                if ends(&mut members, |one| !one.learn(old.as_ref(), moment)) {
+                    return;
+                }
+            }
             Some(Err(TableError::Throttled { reason: ThrottleReason::KeyRange })) => {
                 return members.iter_mut().for_each(|one| one.crowded(moment));
             }
@@ -179,6 +183,17 @@ async fn ask(asked: &mut [Asked<'_>], item: Key, world: &World<'_>) {
     let moment = Moment::of(world.clock);
     let late = Instant::now() >= world.bound;
     members.iter_mut().for_each(|one| if late { one.away() } else { one.crowded(moment) });
+}
+
+/// Leaves out those that are answered, which `answered` tells; whether there is nothing more to ask.
+fn ends(members: &mut Vec<&mut Asked<'_>>, mut answered: impl FnMut(&mut Asked<'_>) -> bool) -> bool {
+    let mut refused = false;
+    members.retain_mut(|one| {
+        let answered = answered(one);
+        refused |= one.refuses();
+        !answered
+    });
+    refused || members.is_empty()
 }
 
 /// A lease is on its way for another request of this environment: there will be some for this one as well.
@@ -194,10 +209,14 @@ struct Landing<'a, 'w>(Vec<(&'a Arc<Limit>, Key)>, &'w World<'w>);
 impl Drop for Landing<'_, '_> {
     fn drop(&mut self) {
         let moment = Moment::of(self.1.clock);
-        for (limit, item) in self.0.iter().filter(|(limit, _)| limit.may_lease()) {
-            let flight = limit
-                .book
-                .with(item, moment, |standing, _| (standing.held().and_then(|holding| holding.flight.take()), None));
+        for (limit, item) in &self.0 {
+            let flight = limit.book.with(item, moment, |standing, _| {
+                let flight = standing.held().and_then(|holding| {
+                    holding.lands();
+                    holding.flight.take()
+                });
+                (flight, None)
+            });
             if let Some(flight) = flight {
                 flight.notify_waiters();
             }
@@ -223,6 +242,10 @@ async fn settle(members: &mut [&mut Asked<'_>], attempt: usize, clock: &dyn Cloc
             Settled::At(now) => (now, true),
             Settled::In(_) => (now.plus(SKEW), false),
         };
+        // What is asked for later may not be held for as long.
+        if !one.ask.lease.is_zero() {
+            one.ask.lease = one.ask.lease.min(one.limit.meter().longest_lease(one.ask.at));
+        }
     }
 }
 
@@ -263,8 +286,8 @@ async fn wait_for_turn(asked: &[Asked<'_>], clock: &dyn Clock) -> bool {
     if asked.iter().any(Asked::refuses) {
         return false;
     }
-    let Some(turn) = asked.iter().filter_map(Asked::departs).max() else { return false };
-    let wait = turn.since(clock.now());
+    let now = clock.now();
+    let wait = asked.iter().map(|one| one.waits(now)).max().unwrap_or_default();
     if !wait.is_zero() {
         tokio::time::sleep(wait).await;
     }

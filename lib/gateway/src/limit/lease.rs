@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::algorithm::{Ask, Meter, Seen};
-use crate::clock::Timestamp;
+use crate::clock::{DOUBTED, Timestamp};
 
 /// Over how long demand is averaged, at least.
 const MEMORY: Duration = Duration::from_millis(500);
@@ -23,6 +23,9 @@ const FIRST_PACE: f32 = 4.0;
 const SLOWEST: f32 = 1.0;
 const SLOWEST_THROTTLED: f32 = 0.5;
 const FASTEST: f32 = 50.0;
+
+/// So long after others wrote they are taken to write still.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// How long a refill may take: for so long there should be enough.
 const REFILLED_IN: Duration = Duration::from_millis(15);
@@ -68,6 +71,10 @@ pub(super) struct Holding {
     /// How often the item was written, as last seen.
     grants: Option<(i128, Timestamp)>,
     has_others: bool,
+    others_seen: Timestamp,
+    /// How many of the writes since then are ours, and how many more may be.
+    own: i128,
+    under_way: u32,
     draws: u64,
     /// Told when the lease that is being asked for is there.
     pub(super) flight: Option<Arc<Notify>>,
@@ -103,6 +110,9 @@ impl Holding {
             writes: 0.0,
             grants: None,
             has_others: false,
+            others_seen: Timestamp::from_nanos(0),
+            own: 0,
+            under_way: 0,
             draws: seed,
             flight: None,
         }
@@ -153,6 +163,11 @@ impl Holding {
 
     /// Puts back what was not used after all.
     pub(super) fn put_back(&mut self, spent: Spent) {
+        let same = |lease: &&mut Lease| lease.until == spent.until && lease.era == spent.era;
+        if let Some(lease) = self.leases.iter_mut().find(same) {
+            lease.left += spent.tokens;
+            return;
+        }
         self.leases.push(Lease { left: spent.tokens, until: spent.until, era: spent.era });
     }
 
@@ -187,20 +202,22 @@ impl Holding {
     /// more than a quarter of what is left; or else `ask` itself.
     pub(super) fn want(&self, ask: Ask, meter: &dyn Meter, seen: &Seen, quantum: u64) -> Ask {
         let lease = meter.longest_lease(ask.at);
-        if lease.is_zero() {
+        // By a clock that is doubted nothing is held (state.md §2.4).
+        if lease.is_zero() || ask.error >= DOUBTED {
             return ask;
         }
         // Alone, what was seen of the item still holds.
         let slack = if self.has_others { meter.slack(self.writes) } else { None };
         let ask = Ask { guess: true, slack, ..ask };
-        let expected = self.expected(MEMORY.max(lease).as_secs_f32(), ask.at) * 0.9 * lease.as_secs_f32();
-        let wanted = 1 + tokens(expected - self.care * expected.sqrt());
+        let expected = self.expected(MEMORY.max(lease).as_secs_f32(), ask.at) * lease.as_secs_f32();
+        let expected = (1.0 - 0.1 * self.care) * expected;
+        let wanted = tokens(expected - self.care * expected.sqrt()).saturating_add(1);
         if wanted <= ask.cost {
             return ask;
         }
         let leased = Ask { cost: wanted, lease, ..ask };
         let room = meter.room(&leased, seen);
-        let cost = wanted.min(quantum.max(room / 4));
+        let cost = wanted.min(quantum.max(room / 4)).min(room);
         if cost <= ask.cost { ask } else { Ask { cost, ..leased } }
     }
 
@@ -213,21 +230,44 @@ impl Holding {
         demand / (1.0 - decay(now.since(self.began).max(LEAST_AGE), memory))
     }
 
-    /// Learns how often the item was written, `own` of which by us.
-    pub(super) fn sees(&mut self, grants: Option<i128>, own: i128, now: Timestamp) {
+    /// A write is sent.
+    pub(super) fn sends(&mut self) {
+        self.under_way += 1;
+    }
+
+    /// A write is answered, or given up.
+    pub(super) fn lands(&mut self) {
+        self.under_way = self.under_way.saturating_sub(1);
+    }
+
+    /// Learns how often the item was written, just now by us or not. Whatever is under way besides may be among that.
+    pub(super) fn sees(&mut self, grants: Option<i128>, by_us: bool, now: Timestamp) {
         let Some(grants) = grants else { return };
-        if let Some((before, then)) = self.grants {
-            let (more, passed) = (grants - before, now.since(then).as_secs_f32());
-            self.has_others = more > own;
-            if more >= 0 && passed > 0.0 {
-                let more = u16::try_from(more).map_or(f32::from(u16::MAX), f32::from);
-                let weight = if self.writes == 0.0 { 1.0 } else { 1.0 - decay(now.since(then), 1.0) };
-                self.writes += (more / passed - self.writes) * weight;
+        let (before, then) = self.grants.unwrap_or((0, Timestamp::default()));
+        // Answers may come in another order than they were given.
+        let more = grants - before;
+        if more < 0 {
+            // Long after, it is another item: that one was over and is deleted.
+            if now.since(then) > QUIET {
+                (self.grants, self.own) = (Some((grants, now)), 0);
             }
-        } else {
-            self.has_others = grants > own;
+            return;
         }
-        self.grants = Some((grants, now));
+        self.own += i128::from(by_us);
+        if more > self.own + i128::from(self.under_way.saturating_sub(1)) {
+            self.others_seen = now;
+            self.has_others = true;
+        } else if now.since(self.others_seen) > QUIET {
+            // That nobody else wrote within a moment says nothing.
+            self.has_others = false;
+        }
+        let passed = now.since(then).as_secs_f32();
+        if self.grants.is_some() && passed > 0.0 {
+            let more = u16::try_from(more).map_or(f32::from(u16::MAX), f32::from);
+            let weight = if self.writes == 0.0 { 1.0 } else { 1.0 - decay(now.since(then), 1.0) };
+            self.writes += (more / passed - self.writes) * weight;
+        }
+        (self.grants, self.own) = (Some((grants, now)), 0);
     }
 
     /// Takes in what was granted for `ask`, and pays a request of it that needs `cost` (none for a refill).

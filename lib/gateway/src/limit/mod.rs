@@ -426,8 +426,9 @@ impl Limits {
         let early = self.named().filter(|(limit, _)| takes_time && limit.may_lease() && limit.is_known_early());
         let needed: Vec<_> = early.map(|(limit, mode)| asked_of(limit, mode, facts, None, around)).collect();
         async move {
+            let world = World::of(around, BOUND);
             for one in needed {
-                Box::pin(taken::prepare(one.limit, one.item, one.cost, around)).await;
+                Box::pin(taken::prepare(one.limit, one.item, one.cost, &world)).await;
             }
         }
     }

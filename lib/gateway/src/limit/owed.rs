@@ -98,8 +98,12 @@ impl Debt {
             };
             if let Some(seen) = item.and_then(|item| limit.read(&ask, &item)) {
                 let until = limit.meter().full_at(&ask, &seen);
-                limit.book.with(&home, Moment::of(clock), |standing, _| {
+                let moment = Moment::of(clock);
+                limit.book.with(&home, moment, |standing, _| {
                     standing.seen = seen;
+                    if let Some(holding) = standing.held() {
+                        holding.sees(limit.meter().grants(&seen), true, moment.at);
+                    }
                     ((), Some(until))
                 });
             }

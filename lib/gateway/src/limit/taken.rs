@@ -13,7 +13,7 @@ use super::hold::{World, ask_ahead};
 use super::key::Key;
 use super::lease::Spent;
 use super::owed::Owed;
-use super::{Around, BOUND, Limit};
+use super::{Around, Limit};
 use crate::clock::{Clock, Timestamp};
 use crate::exchange::LimitVerdict;
 use crate::mode::{Mode, Shadowed};
@@ -87,7 +87,7 @@ impl Asked<'_> {
             Refusal::OverLimit { limit, retry_after: until.since(now) }
         };
         match answer {
-            Answer::Admitted { seen, ask, .. } => self.limit.meter().beyond(&ask, &seen).map(over),
+            Answer::Admitted { seen, ask, given } => self.meter_of(given).beyond(&ask, &seen).map(over),
             Answer::Over { until, .. } => Some(over(until)),
             Answer::Unanswered => Some(Refusal::StateUnavailable { policy: Arc::clone(&self.limit.name) }),
         }
@@ -96,11 +96,13 @@ impl Asked<'_> {
     /// What is left, and until when: until all is there again, or where nothing is left or the request is refused,
     /// until there is enough. `None` where it is not known. Others may have taken from it meanwhile.
     fn state(&self, answer: Answer, returned: u64, now: Timestamp) -> Option<(u64, Duration)> {
-        let meter = &self.limit.meter();
         let (left, until) = match answer {
             Answer::Admitted { given: Given::ByNobody, .. } | Answer::Unanswered => return None,
-            Answer::Over { until, seen, ask } => (meter.left(&ask, &seen).min(self.cost.saturating_sub(1)), until),
+            Answer::Over { until, seen, ask } => {
+                (self.limit.meter().left(&ask, &seen).min(self.cost.saturating_sub(1)), until)
+            }
             Answer::Admitted { seen, ask, given } => {
+                let meter = self.meter_of(given);
                 let held = if let Given::ByLease { spent, .. } = given { spent.left } else { 0 };
                 let left = meter.left(&ask, &seen).saturating_add(returned).saturating_add(held);
                 let next =
@@ -186,8 +188,12 @@ impl Return {
             && home == item
         {
             let until = limit.meter().believed_until(&ask, &seen);
-            limit.book.with(&item, Moment::of(clock), |standing, _| {
+            let moment = Moment::of(clock);
+            limit.book.with(&item, moment, |standing, _| {
                 standing.seen = seen;
+                if let Some(holding) = standing.held() {
+                    holding.sees(limit.meter().grants(&seen), true, moment.at);
+                }
                 ((), Some(until))
             });
         }
@@ -208,16 +214,18 @@ async fn refill(limit: &Arc<Limit>, item: Key, table: &dyn Table, clock: &dyn Cl
 }
 
 /// Asks for a lease, where a request for `cost` will need one.
-pub(super) async fn prepare(limit: &Arc<Limit>, item: Key, cost: u64, around: Around<'_>) {
-    let moment = Moment::of(around.clock);
+pub(super) async fn prepare(limit: &Arc<Limit>, item: Key, cost: u64, world: &World<'_>) {
+    let moment = Moment::of(world.clock);
     let needs = limit.book.with(&item, moment, |standing, era| {
         let needs = standing.held().is_some_and(|holding| {
-            holding.left(moment.at, era) < cost && holding.rests(moment.at).is_none() && holding.flight.is_none()
+            holding.left(moment.at, era) < cost
+                && holding.rests(moment.at).or(holding.crowded(moment.at)).is_none()
+                && holding.flight.is_none()
         });
         (needs, None)
     });
     if needs {
-        ask_for_lease(limit, item, cost, &World::of(around, BOUND)).await;
+        ask_for_lease(limit, item, cost, world).await;
     }
 }
 

@@ -5,6 +5,7 @@ mod bounds;
 mod keys;
 mod laws;
 mod leases;
+mod moments;
 mod owed;
 mod plans;
 mod queue;
@@ -32,6 +33,7 @@ use crate::expression::{Params, Place, Scope};
 use crate::forward::BoxFuture;
 use crate::refusal::Refusal;
 use crate::table::{Item, MemoryTable, Reading, TableError, Terms, ThrottleReason, Update, Which};
+use crate::testkit::passed_on;
 
 /// A clock that tests move, or that follows tokio's paused time; `off` by this many nanoseconds.
 #[derive(Debug)]
@@ -107,24 +109,9 @@ impl FaultyTable {
 }
 
 impl Table for FaultyTable {
-    fn get_many<'a>(
-        &'a self,
-        which: Which,
-        keys: &'a [&'a str],
-        reading: Reading,
-    ) -> BoxFuture<'a, Result<Vec<Option<Item>>, TableError>> {
-        self.inner.get_many(which, keys, reading)
-    }
+    passed_on!(get_many);
 
-    fn put<'a>(
-        &'a self,
-        which: Which,
-        key: &'a str,
-        item: Item,
-        terms: &'a Terms,
-    ) -> BoxFuture<'a, Result<(), TableError>> {
-        self.inner.put(which, key, item, terms)
-    }
+    passed_on!(put);
 
     fn update<'a>(
         &'a self,
@@ -159,9 +146,7 @@ impl Table for FaultyTable {
         })
     }
 
-    fn delete<'a>(&'a self, which: Which, key: &'a str, terms: &'a Terms) -> BoxFuture<'a, Result<(), TableError>> {
-        self.inner.delete(which, key, terms)
-    }
+    passed_on!(delete);
 }
 
 /// Nine seconds into a minute.

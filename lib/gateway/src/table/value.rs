@@ -223,6 +223,22 @@ impl Item {
         }
     }
 
+    /// The attribute `name`, where it is a set of texts.
+    pub fn texts(&self, name: &str) -> Option<&BTreeSet<String>> {
+        match self.get(name) {
+            Some(Value::Set(Members::Texts(texts))) => Some(texts),
+            Some(
+                Value::Set(Members::Numbers(_))
+                | Value::Text(_)
+                | Value::Number(_)
+                | Value::Binary(_)
+                | Value::Bool(_)
+                | Value::List(_),
+            )
+            | None => None,
+        }
+    }
+
     /// Every attribute, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.0.iter().map(|(name, value)| (name.as_ref(), value))

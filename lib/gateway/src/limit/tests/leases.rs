@@ -83,6 +83,77 @@ async fn a_clock_that_steps_back_voids_every_lease() {
     assert_eq!(table.updates(), before + 1);
 }
 
+/// A table that takes its time, and while it does, the clock steps.
+#[derive(Debug)]
+struct Stepping<'a> {
+    inner: FaultyTable,
+    clock: &'a TestClock,
+}
+
+impl Table for Stepping<'_> {
+    passed_on!(get_many);
+
+    passed_on!(put);
+
+    fn update<'a>(
+        &'a self,
+        which: Which,
+        key: &'a str,
+        update: &'a Update,
+        terms: &'a Terms,
+    ) -> BoxFuture<'a, Result<Item, TableError>> {
+        Box::pin(async move {
+            let answer = self.inner.update(which, key, update, terms).await;
+            self.clock.set(NOON - 100);
+            answer
+        })
+    }
+
+    passed_on!(delete);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_held_while_another_limit_is_asked_is_void_where_the_clock_steps_back_meanwhile() {
+    let clock = TestClock::running(NOON, Instant::now(), 0);
+    let table = Stepping { inner: FaultyTable::new(Fault::None), clock: &clock };
+    let wide = leased("wide", "1000/s", "request.host", bucket(1_000));
+    let (alone, both) = (limits([Arc::clone(&wide)]), limits([wide, limit("narrow", "9/min", "request.ip")]));
+    ask_evenly(&alone, 200, Duration::from_millis(2), &table.inner, &clock).await;
+    let before = table.inner.updates();
+    assert!(take(&both, 1, &table, &clock).await.refused.is_none());
+    assert_eq!(table.inner.updates() - before, 2, "the narrow one, and the wide one anew");
+}
+
+/// A clock that something spoke against, so often.
+#[derive(Debug)]
+struct Doubted(TestClock, AtomicUsize);
+
+impl Clock for Doubted {
+    fn now(&self) -> Timestamp {
+        self.0.now()
+    }
+
+    fn error(&self) -> Duration {
+        if self.1.load(Ordering::Relaxed) == 0 { Duration::from_millis(5) } else { Duration::from_secs(1) }
+    }
+
+    fn breaks(&self) -> u64 {
+        self.1.load(Ordering::Relaxed) as u64
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_doubted_voids_every_lease_and_gets_none() {
+    let table = FaultyTable::new(Fault::None);
+    let clock = Doubted(TestClock::running(NOON, Instant::now(), 0), AtomicUsize::new(0));
+    let limits = limits([leased("l", "1000/s", "global", bucket(1_000))]);
+    ask_evenly(&limits, 200, Duration::from_millis(2), &table, &clock).await;
+    let before = table.updates();
+    clock.1.store(1, Ordering::Relaxed);
+    assert_eq!(ask_evenly(&limits, 100, Duration::from_millis(2), &table, &clock).await, 100);
+    assert_eq!(table.updates() - before, 100, "each is asked for");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_leased_token_whose_request_another_limit_refuses_serves_the_next() {
     let (table, clock) = (FaultyTable::new(Fault::None), TestClock::running(NOON, Instant::now(), 0));

@@ -108,6 +108,25 @@ async fn a_caller_may_take_what_its_plan_says() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_quota_by_what_a_limit_counts_by_begins_anew_with_its_period() {
+    let (table, clock) = (MemoryTable::default(), TestClock::at(SATURDAY));
+    let rate = counted_on("plan:pro", "1000/h", "caller.tenant", Algorithm::FixedWindow, "1", OnStoreFailure::Open);
+    let scope = Scope { place: Place::LimitKey, params: &[], env: &BTreeMap::new() };
+    let by = LimitKey::By(Expression::compile("caller.tenant", &scope).unwrap());
+    let limit = Rate { count: 3, per: Per::Day };
+    let quota = Limit::new("shop".into(), "plan:pro:quota".into(), limit, by, OnStoreFailure::Closed);
+    let quota = quota.counted_by(Algorithm::Quota { zone: Zone::UTC, soft: false }).of_plan("pro");
+    let quota = Arc::new(quota.accurate(Accuracy::Exact));
+    share_items(&[&rate, &quota]);
+    let limits = only(Arc::new(Plan { name: "pro".into(), limits: vec![rate, quota] }));
+    for _ in 0..3 {
+        assert_eq!(passing(&limits, &acme("pro"), 5, &table, &clock).await, 3, "a day");
+        let tomorrow = clock.now().plus(Duration::from_secs(86_400));
+        clock.set_nanos(tomorrow.nanos());
+    }
+}
+
 #[tokio::test]
 async fn the_fields_of_a_quota_tell_its_period() {
     let limits = only(plan("pro", 1_000, 10, Per::Day));

@@ -72,3 +72,24 @@ async fn who_is_refused_by_another_limit_does_not_wait_and_gives_its_turn_back()
     assert!(take(&limits([slow]), 1, &table, &clock).await.refused.is_none());
     assert_eq!(started.elapsed(), Duration::from_millis(100), "and not 200");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_steps_back_makes_nobody_wait() {
+    let started = Instant::now();
+    let (table, clock) = (MemoryTable::default(), TestClock::at(NOON));
+    let limits = limits([counted("few", "5/min", "global", Algorithm::TokenBucket { burst: 5 }, "1")]);
+    let behind = StepsBack(clock, AtomicUsize::new(0));
+    assert!(take(&limits, 1, &table, &behind).await.refused.is_none());
+    assert_eq!(started.elapsed(), Duration::ZERO);
+}
+
+/// A clock that is a minute earlier from the fourth look on.
+#[derive(Debug)]
+struct StepsBack(TestClock, AtomicUsize);
+
+impl Clock for StepsBack {
+    fn now(&self) -> Timestamp {
+        let looks = self.1.fetch_add(1, Ordering::Relaxed);
+        if looks < 3 { self.0.now() } else { self.0.now().minus(Duration::from_secs(60)) }
+    }
+}
