@@ -15,7 +15,7 @@ use super::asked::{Answer, Asked};
 use super::book::Moment;
 use super::key::Key;
 use super::{Around, Limit, LimitKey};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::forward::BoxFuture;
 use crate::table::{Condition, Table, TableError, Terms, ThrottleReason, Update, Which};
 
