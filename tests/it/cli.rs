@@ -215,7 +215,7 @@ routes:
         "origin_not_listed: the origin \"https://evil.example\" is not listed; passes\n",
         "  screen    addresses (shadow) allow 10.0.0.0/8, deny none, body (off) at most 4B and never over 6MiB, content \
          types image/*: would refuse, address_denied: the address 127.0.0.1 is not let in; passes\n",
-        "  limit     few (shadow) 1/min by global, token_bucket burst 1, cost 1, leased, shards auto, \
+        "  limit     few (shadow) 1/min by global, token_bucket burst 1, cost 1, exact, shards auto, \
          headers standard, on_store_failure local: passes (few admits, 0 \
          left)\n",
         "  status    200\n",
@@ -248,7 +248,7 @@ routes:
     assert!(err.contains("warning: with `auth: none` nobody has a plan"), "{err}");
     for told in [
         "  limit     plan the caller's plan, default free: passes (plan:free admits, 4 left; plan:free:quota admits, 9 left)\n",
-        "  plan      free: plan:free 5/min by caller.id, token_bucket burst 5, cost 1, leased, shards auto, headers standard, on_store_failure local\n",
+        "  plan      free: plan:free 5/min by caller.id, token_bucket burst 5, cost 1, exact, shards auto, headers standard, on_store_failure local\n",
         "  plan      free: plan:free:quota 10/month by caller.tenant, or else caller.id, quota in Europe/Berlin, cost 1, \
          exact, headers standard, on_store_failure closed\n",
         "ratelimit-policy: \"plan:free\";q=5;w=60, \"plan:free:quota\";q=10;w=2",

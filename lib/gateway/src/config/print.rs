@@ -258,7 +258,10 @@ fn limit(limit: &Limit, mode: Mode) -> String {
     if limit.before_identify {
         text.push_str(" before identify");
     }
-    let _ = write!(text, ", {}, cost {cost}, {}", limit.algorithm, limit.accuracy.as_str());
+    // So few, or windows that slide, are never leased.
+    let leased = limit.accuracy == Accuracy::Leased && limit.may_lease();
+    let accuracy = if leased || limit.accuracy == Accuracy::Local { limit.accuracy } else { Accuracy::Exact };
+    let _ = write!(text, ", {}, cost {cost}, {}", limit.algorithm, accuracy.as_str());
     if limit.algorithm.can_be_sharded() && limit.accuracy != Accuracy::Local {
         let _ = write!(text, ", shards {}", limit.shards);
     }

@@ -43,9 +43,8 @@ pub(super) enum Given {
 
 /// What looking at what is held comes to.
 enum Look {
-    Answered(Answer),
-    /// The table is to be asked; or a lease is under way already.
-    Asks(Option<OwnedNotified>),
+    /// It answers; or the table is to be asked, or the lease that is under way already.
+    Done,
     Crowded(Timestamp),
     /// Another shard is to be asked.
     Strays,
@@ -137,10 +136,9 @@ impl<'a> Asked<'a> {
     }
 
     /// Answers from what is held and known, where that is enough.
-    pub(super) fn look(&mut self, world: &World<'_>, moment: Moment) {
+    pub(super) fn look(&mut self, world: &World<'_>, moment: Moment, patience: Duration) {
         self.seed = world.seed;
-        self.ask =
-            Ask { at: moment.at, cost: self.cost, patience: world.patience(), error: moment.error, ..Ask::default() };
+        self.ask = Ask { at: moment.at, cost: self.cost, patience, error: moment.error, ..Ask::default() };
         if self.limit.accuracy == Accuracy::Local {
             self.answer = Some(self.limit.count_here(&self.home, self.ask).unwrap_or(Answer::Unanswered));
             return;
@@ -153,8 +151,10 @@ impl<'a> Asked<'a> {
         let ask = self.ask;
         let leased = limit.leases();
         self.item = self.home;
-        let (seen, look) = limit.book.with(&self.home, moment, |standing, era| {
+        // Answers are written where they stay: they are large.
+        let look = limit.book.with(&self.home, moment, |standing, era| {
             let seen = standing.seen;
+            self.seen = seen;
             if let Some(lease) = leased {
                 let holding = standing.holding(world.seed);
                 if let Some(spent) = holding.spend(self.cost, ask.at, era) {
@@ -162,39 +162,37 @@ impl<'a> Asked<'a> {
                         holding.demand(self.cost, lease, ask.at);
                     }
                     let given = Given::ByLease { spent, low: holding.is_low(ask.at, era) };
-                    return ((seen, Look::Answered(Answer::Admitted { seen, ask, given })), None);
+                    self.answer = Some(Answer::Admitted { seen, ask, given });
+                    return (Look::Done, None);
                 }
             }
             let over = limit.meter().over(&ask, &seen);
             let Some(holding) = standing.held() else {
-                return (
-                    (seen, over.map_or(Look::Asks(None), |until| Look::Answered(Answer::Over { until, seen, ask }))),
-                    None,
-                );
+                self.answer = over.map(|until| Answer::Over { until, seen, ask });
+                self.awaits = None;
+                return (Look::Done, None);
             };
             if let Some(until) = over.max(holding.rests(ask.at)) {
                 holding.refuse(ask.at);
-                let look = if limit.items().shards > 1 && !self.ahead && holding.may_stray(ask.at) {
-                    Look::Strays
-                } else {
-                    Look::Answered(Answer::Over { until, seen, ask })
-                };
-                return ((seen, look), None);
+                if limit.items().shards > 1 && !self.ahead && holding.may_stray(ask.at) {
+                    return (Look::Strays, None);
+                }
+                self.answer = Some(Answer::Over { until, seen, ask });
+                return (Look::Done, None);
             }
             if let Some(until) = holding.crowded(ask.at) {
-                return ((seen, Look::Crowded(until)), None);
+                return (Look::Crowded(until), None);
             }
             if let Some(lease) = leased.filter(|_| !self.counted) {
                 holding.demand(self.cost, lease, ask.at);
             }
             let flight = holding.flight.as_ref().filter(|_| !self.ahead);
-            ((seen, Look::Asks(flight.map(|flight| Arc::clone(flight).notified_owned()))), None)
+            self.awaits = flight.map(|flight| Arc::clone(flight).notified_owned());
+            (Look::Done, None)
         });
         self.counted = true;
-        self.seen = seen;
         match look {
-            Look::Answered(answer) => self.answer = Some(answer),
-            Look::Asks(flight) => self.awaits = flight,
+            Look::Done => {}
             Look::Crowded(until) => self.refused_by_crowd(until),
             // The environment's own shard is empty; another may not be (state.md §4.7).
             Look::Strays => {

@@ -62,6 +62,8 @@ pub(super) struct Named {
     quota: u64,
     /// Where in it the window begins.
     window: usize,
+    /// The whole field where this is the only limit.
+    alone: Option<HeaderValue>,
 }
 
 impl Named {
@@ -75,7 +77,8 @@ impl Named {
         policy.push_str(";w=");
         let before = policy.len();
         push_number(&mut policy, window.min(LARGEST));
-        Self { policy, name, quota, window: before }
+        let alone = HeaderValue::from_str(&policy).ok();
+        Self { policy, name, quota, window: before, alone }
     }
 
     fn name(&self) -> &str {
@@ -119,8 +122,20 @@ pub(super) fn fields(mut limits: Vec<Told<'_>>) -> HeaderMap {
 }
 
 fn standard(limits: &[Told<'_>], fields: &mut HeaderMap) {
-    let room = limits.iter().map(|told| told.limit.policy.len() + 12).sum::<usize>();
-    let (mut policies, mut states) = (String::with_capacity(room), String::with_capacity(room + 32 * limits.len()));
+    // Of one limit, the policy is always the same.
+    let policies = match limits {
+        [Told { limit, set, window: None, .. }] if set.has_standard() => limit.alone.clone(),
+        _ => value(policies(limits)),
+    };
+    for (name, value) in [(POLICY, policies), (STATE, value(states(limits)))] {
+        if let Some(value) = value {
+            fields.insert(name, value);
+        }
+    }
+}
+
+fn policies(limits: &[Told<'_>]) -> String {
+    let mut policies = String::with_capacity(limits.iter().map(|told| told.limit.policy.len() + 12).sum());
     for told in limits.iter().filter(|told| told.set.has_standard()) {
         separate(&mut policies);
         match told.window {
@@ -130,6 +145,13 @@ fn standard(limits: &[Told<'_>], fields: &mut HeaderMap) {
                 push_number(&mut policies, window.min(LARGEST));
             }
         }
+    }
+    policies
+}
+
+fn states(limits: &[Told<'_>]) -> String {
+    let mut states = String::with_capacity(limits.iter().map(|told| told.limit.name + 40).sum());
+    for told in limits.iter().filter(|told| told.set.has_standard()) {
         if let Some((left, reset)) = told.state() {
             separate(&mut states);
             states.push_str(told.limit.name());
@@ -139,13 +161,11 @@ fn standard(limits: &[Told<'_>], fields: &mut HeaderMap) {
             push_number(&mut states, reset);
         }
     }
-    for (name, value) in [(POLICY, policies), (STATE, states)] {
-        if !value.is_empty()
-            && let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(value))
-        {
-            fields.insert(name, value);
-        }
-    }
+    states
+}
+
+fn value(list: String) -> Option<HeaderValue> {
+    if list.is_empty() { None } else { HeaderValue::from_maybe_shared(Bytes::from(list)).ok() }
 }
 
 fn legacy(told: &Told<'_>, fields: &mut HeaderMap) {

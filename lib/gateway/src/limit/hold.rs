@@ -16,7 +16,7 @@ use super::asked::Asked;
 use super::book::Moment;
 use super::key::Key;
 use super::{Around, Limit, LimitKey};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::forward::BoxFuture;
 use crate::mode::Mode;
 use crate::table::{Condition, Table, TableError, Terms, ThrottleReason, Update, Which};
@@ -37,6 +37,8 @@ pub(super) struct World<'a> {
     pub(super) table: &'a dyn Table,
     pub(super) clock: &'a dyn Clock,
     pub(super) seed: u64,
+    /// When the limits began to be asked.
+    began: Instant,
     /// Until when the table is waited for.
     pub(super) bound: Instant,
     pub(super) deadline: Option<Instant>,
@@ -45,26 +47,28 @@ pub(super) struct World<'a> {
 impl<'a> World<'a> {
     pub(super) fn of(around: Around<'a>, patience: Duration) -> Self {
         let Around { table, clock, seed, deadline, environments: _ } = around;
-        Self { table, clock, seed, bound: Instant::now() + patience, deadline }
+        let began = Instant::now();
+        Self { table, clock, seed, began, bound: began + patience, deadline }
     }
 
-    /// How long the request can wait.
-    pub(super) fn patience(&self) -> Duration {
-        self.deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()))
+    /// How long the request can wait from `now` on.
+    fn patience(&self, now: Instant) -> Duration {
+        self.deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(now))
     }
 }
 
-/// Comes to an answer of every limit, or to the first refusal.
-pub(super) async fn hold(asked: &mut [Asked<'_>], world: &World<'_>) {
+/// Comes to an answer of every limit, or to the first refusal; when that was. Clocks are read again only after a wait.
+pub(super) async fn hold(asked: &mut [Asked<'_>], world: &World<'_>) -> Timestamp {
     // What was given before the caller was known may have ended meanwhile.
     let mut waited = asked.iter().any(|one| one.answer.is_some());
+    let mut patience = world.patience(world.began);
     let mut ended = 0;
     while ended < ROUNDS {
         let moment = Moment::of(world.clock);
         for one in asked.iter_mut().filter(|one| one.answer.is_none()) {
-            one.look(world, moment);
+            one.look(world, moment, patience);
             if one.refuses() {
-                return;
+                return moment.at;
             }
         }
         match next(asked) {
@@ -75,18 +79,24 @@ pub(super) async fn hold(asked: &mut [Asked<'_>], world: &World<'_>) {
             }
             None => {
                 waited |= wait_for_turn(asked, world.clock).await;
-                if !waited || all_spendable(asked, Moment::of(world.clock)) {
-                    return;
+                if !waited {
+                    return moment.at;
+                }
+                let moment = Moment::of(world.clock);
+                if all_spendable(asked, moment) {
+                    return moment.at;
                 }
                 (waited, ended) = (false, ended + 1);
             }
         }
         if asked.iter().any(Asked::refuses) {
-            return;
+            return world.clock.now();
         }
+        patience = world.patience(Instant::now());
     }
     // A clock that jumps about, or a table that takes longer than anything it gives.
     asked.iter_mut().filter(|one| one.answer.is_none()).for_each(Asked::away);
+    world.clock.now()
 }
 
 /// Forgets what ended while others were asked; whether there was none.

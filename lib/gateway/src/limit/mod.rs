@@ -123,8 +123,8 @@ pub enum LimitKey {
 /// What a limit does while the table does not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum OnStoreFailure {
-    /// Counts in this process alone, with the whole rate. (The environment's fair share of it needs to know how many
-    /// environments there are, which the shared signals will tell.)
+    /// Counts in this process alone, with the environment's share of the rate where the host says how many there are, and
+    /// else with all of it.
     #[default]
     Local,
     /// Lets everything pass.
@@ -256,8 +256,8 @@ impl Limit {
     }
 
     fn key(&self, facts: &Facts<'_>, caller: Option<&Caller>) -> Key {
-        let ip = self.ipv6_prefix.map_or(facts.ip, |prefix| address::masked(facts.ip, prefix));
-        let facts = &Facts { ip, ..*facts };
+        let masked = self.ipv6_prefix.map(|prefix| Facts { ip: address::masked(facts.ip, prefix), ..*facts });
+        let facts = masked.as_ref().unwrap_or(facts);
         let subject = match &self.by {
             LimitKey::Global => None,
             LimitKey::By(by) => by.text(facts).ok().filter(|subject| !subject.is_empty()),
@@ -300,7 +300,7 @@ impl Limit {
     }
 
     /// Whether some of it is ever leased.
-    fn may_lease(&self) -> bool {
+    pub(crate) fn may_lease(&self) -> bool {
         self.accuracy == Accuracy::Leased && self.algorithm.may_be_leased(self.meter().most())
     }
 
@@ -407,9 +407,9 @@ impl Limits {
             return (Taken::default(), held);
         }
         let world = World::of(around, held.left);
-        Box::pin(hold(&mut held.asked, &world)).await;
+        let now = Box::pin(hold(&mut held.asked, &world)).await;
         held.left = world.bound.saturating_duration_since(Instant::now());
-        let taken = conclude(&held.asked, None, around.clock);
+        let taken = conclude(&held.asked, None, now, around.clock);
         held.asked.iter_mut().for_each(|one| one.noted = true);
         (taken, held)
     }
@@ -450,13 +450,13 @@ impl Limits {
         let facts = Facts { caller: Some(caller), ..*facts };
         let in_force = match self.in_force(caller) {
             Ok(in_force) => in_force,
-            Err(refusal) => return conclude(&held.asked, Some(refusal), around.clock),
+            Err(refusal) => return conclude(&held.asked, Some(refusal), around.clock.now(), around.clock),
         };
         let Held { mut asked, left } = held;
         let late = in_force.limits.iter().filter(|(limit, _)| !limit.before_identify);
         asked.extend(late.map(|(limit, mode)| asked_of(limit, *mode, &facts, Some(caller), around)));
-        hold(&mut asked, &World::of(around, left)).await;
-        let taken = conclude(&asked, None, around.clock);
+        let now = hold(&mut asked, &World::of(around, left)).await;
+        let taken = conclude(&asked, None, now, around.clock);
         in_force.with(taken)
     }
 

@@ -42,9 +42,8 @@ pub struct Taken {
     pub owed: Owed,
 }
 
-/// What they said, all together; `refused` where the request is refused for another reason.
-pub(super) fn conclude(asked: &[Asked<'_>], refused: Option<Refusal>, clock: &dyn Clock) -> Taken {
-    let now = clock.now();
+/// What these said, as it is `now`; `refused` where the request is refused for another reason.
+pub(super) fn conclude(asked: &[Asked<'_>], refused: Option<Refusal>, now: Timestamp, clock: &dyn Clock) -> Taken {
     let refused = refused.or_else(|| asked.iter().find_map(|one| one.refusal(now)));
     let mut taken = Taken { refused, ..Taken::default() };
     let mut told = Vec::with_capacity(asked.len());
