@@ -11,10 +11,6 @@ fn per_second(rate: u64, algorithm: Algorithm, accuracy: Accuracy) -> Arc<Limit>
     Arc::new(Arc::into_inner(limit).unwrap().accurate(accuracy))
 }
 
-fn bucket(burst: u64) -> Algorithm {
-    Algorithm::TokenBucket { burst }
-}
-
 /// True time: tokio's, and what was stood still through besides, which no timer saw.
 #[derive(Debug)]
 struct Truth {

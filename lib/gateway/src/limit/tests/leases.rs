@@ -2,27 +2,6 @@
 
 use super::*;
 
-fn leased(name: &str, rate: &str, by: &str, algorithm: Algorithm) -> Arc<Limit> {
-    let limit = counted_on(name, rate, by, algorithm, "1", OnStoreFailure::Closed);
-    Arc::new(Arc::into_inner(limit).unwrap().accurate(Accuracy::Leased))
-}
-
-fn bucket(burst: u64) -> Algorithm {
-    Algorithm::TokenBucket { burst }
-}
-
-/// Asks so often, this far apart; how many passed. What is to do later is done after each.
-async fn ask_evenly(limits: &Limits, asked: u32, apart: Duration, table: &dyn Table, clock: &dyn Clock) -> u32 {
-    let mut passed = 0;
-    for _ in 0..asked {
-        let taken = take(limits, 1, table, clock).await;
-        passed += u32::from(taken.refused.is_none());
-        taken.later.run(table, clock).await;
-        tokio::time::sleep(apart).await;
-    }
-    passed
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_busy_environment_asks_once_for_many_requests_and_ahead_of_need() {
     for algorithm in [bucket(1_000), Algorithm::FixedWindow] {

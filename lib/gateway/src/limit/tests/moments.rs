@@ -4,29 +4,8 @@
 use super::lease::Holding;
 use super::*;
 
-fn leased(name: &str, rate: &str, by: &str, algorithm: Algorithm, on_store_failure: OnStoreFailure) -> Arc<Limit> {
-    let limit = counted_on(name, rate, by, algorithm, "1", on_store_failure);
-    Arc::new(Arc::into_inner(limit).unwrap().accurate(Accuracy::Leased))
-}
-
-fn bucket(burst: u64) -> Algorithm {
-    Algorithm::TokenBucket { burst }
-}
-
 fn among<'a>(table: &'a dyn Table, clock: &'a dyn Clock, environments: u32) -> Around<'a> {
     Around { table, clock, seed: 1, deadline: None, environments: NonZeroU32::new(environments) }
-}
-
-/// Asks so often, this far apart; how many passed. What is to do later is done after each.
-async fn ask_evenly(limits: &Limits, asked: u32, apart: Duration, table: &dyn Table, clock: &dyn Clock) -> u32 {
-    let mut passed = 0;
-    for _ in 0..asked {
-        let taken = take(limits, 1, table, clock).await;
-        passed += u32::from(taken.refused.is_none());
-        taken.later.run(table, clock).await;
-        tokio::time::sleep(apart).await;
-    }
-    passed
 }
 
 #[tokio::test(start_paused = true)]
@@ -70,7 +49,7 @@ async fn a_clock_that_steps_back_while_the_table_is_asked_makes_nobody_wait() {
 #[tokio::test(start_paused = true)]
 async fn where_the_table_takes_longer_than_a_lease_holds_each_request_asks_for_itself() {
     let (table, clock) = (FaultyTable::new(Fault::None), TestClock::running(NOON, Instant::now(), 0));
-    let limits = limits([leased("l", "100/s", "global", bucket(20), OnStoreFailure::Closed)]);
+    let limits = limits([leased("l", "100/s", "global", bucket(20))]);
     ask_evenly(&limits, 300, Duration::from_millis(11), &table, &clock).await;
     table.becomes(Fault::Slow(Duration::from_millis(55)));
     tokio::time::sleep(Duration::from_millis(60)).await;
@@ -86,7 +65,7 @@ async fn where_the_table_takes_longer_than_a_lease_holds_each_request_asks_for_i
 async fn a_lease_of_a_window_that_was_asked_for_again_still_ends_with_its_window() {
     let end = NOON + 51_000;
     let (table, clock) = (FaultyTable::new(Fault::None), TestClock::running(end - 3_350, Instant::now(), 0));
-    let limits = limits([leased("l", "1000/min", "global", Algorithm::FixedWindow, OnStoreFailure::Closed)]);
+    let limits = limits([leased("l", "1000/min", "global", Algorithm::FixedWindow)]);
     ask_evenly(&limits, 300, Duration::from_millis(10), &table, &clock).await;
     let limit = limits.0[0].limit.limit().unwrap();
     // Others took nearly all, which the first attempt, 400 ms before the end, finds out.
@@ -109,7 +88,7 @@ async fn a_lease_of_a_window_that_was_asked_for_again_still_ends_with_its_window
 #[tokio::test(start_paused = true)]
 async fn a_lease_that_was_asked_for_before_the_clock_stepped_back_is_void() {
     let (table, clock) = (FaultyTable::new(Fault::None), TestClock::running(NOON, Instant::now(), 0));
-    let limits = limits([leased("l", "1000/s", "global", bucket(1_000), OnStoreFailure::Closed)]);
+    let limits = limits([leased("l", "1000/s", "global", bucket(1_000))]);
     ask_evenly(&limits, 200, Duration::from_millis(2), &table, &clock).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     table.becomes(Fault::Slow(Duration::from_millis(5)));
@@ -138,7 +117,8 @@ async fn a_route_may_have_more_limits_than_a_request_begins_anew() {
 async fn leases_that_are_asked_for_while_the_caller_is_identified_take_no_longer_than_the_bound_together() {
     let (table, clock) = (FaultyTable::new(Fault::None), TestClock::running(NOON, Instant::now(), 0));
     let names = ["a", "b", "c", "d"];
-    let limits = limits(names.map(|name| leased(name, "1000/s", "request.host", bucket(1_000), OnStoreFailure::Open)));
+    let limits =
+        limits(names.map(|name| leased_on(name, "1000/s", "request.host", bucket(1_000), OnStoreFailure::Open)));
     ask_evenly(&limits, 200, Duration::from_millis(2), &table, &clock).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     table.becomes(Fault::Hangs);
@@ -170,7 +150,7 @@ async fn what_an_environment_gave_back_itself_is_no_sign_of_others() {
 #[tokio::test(start_paused = true)]
 async fn what_is_put_back_again_and_again_takes_no_room() {
     let (table, clock) = (FaultyTable::new(Fault::None), TestClock::running(NOON, Instant::now(), 0));
-    let wide = leased("wide", "6000/min", "request.host", bucket(6_000), OnStoreFailure::Closed);
+    let wide = leased("wide", "6000/min", "request.host", bucket(6_000));
     let (alone, both) =
         (limits([Arc::clone(&wide)]), limits([Arc::clone(&wide), limit("narrow", "1/min", "request.ip")]));
     ask_evenly(&alone, 400, Duration::from_millis(10), &table, &clock).await;
@@ -187,7 +167,7 @@ fn a_lease_is_never_of_more_than_there_is_room_for_until_its_end() {
     let at = Timestamp::from_millis(NOON);
     for (rate, burst) in [("1000/s", 1_000), ("20000/s", 20), ("600000/min", 100), ("100000/s", 2_000)] {
         for error in [Duration::from_millis(5), Duration::from_secs(1)] {
-            let limit = leased("l", rate, "global", bucket(burst), OnStoreFailure::Closed);
+            let limit = leased("l", rate, "global", bucket(burst));
             let mut holding = Holding::new(1);
             for _ in 0..1_000_000 {
                 holding.demand(1, Duration::from_millis(500), at);
@@ -207,7 +187,7 @@ fn a_lease_is_never_of_more_than_there_is_room_for_until_its_end() {
 #[test]
 fn demand_beyond_all_numbers_asks_for_what_is_needed() {
     let at = Timestamp::from_millis(NOON);
-    let limit = leased("l", "18446744073709551615/s", "global", Algorithm::FixedWindow, OnStoreFailure::Closed);
+    let limit = leased("l", "18446744073709551615/s", "global", Algorithm::FixedWindow);
     let mut holding = Holding::new(1);
     for _ in 0..100 {
         holding.demand(u64::MAX, Duration::from_millis(500), at);

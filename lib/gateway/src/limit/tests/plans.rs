@@ -40,22 +40,8 @@ fn only(plan: Arc<Plan>) -> Limits {
 }
 
 async fn take_as(limits: &Limits, caller: &Caller, table: &dyn Table, clock: &dyn Clock) -> Taken {
-    let (headers, params) = (HeaderMap::new(), Params::default());
-    let facts = Facts {
-        method: &Method::GET,
-        path: "/",
-        query: None,
-        headers: &headers,
-        host: "api.example.com",
-        id: "id-1",
-        ip: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
-        scheme: Scheme::Https,
-        params: &params,
-        caller: None,
-        route: "route",
-        response: None,
-        now: clock.now(),
-    };
+    let headers = HeaderMap::new();
+    let facts = facts(&headers, "/", IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), clock);
     let around = Around { table, clock, seed: 1, deadline: None, environments: Some(NonZeroU32::MIN) };
     limits.take(Held::default(), &facts, caller, around).await
 }
