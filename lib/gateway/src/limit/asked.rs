@@ -300,14 +300,7 @@ impl<'a> Asked<'a> {
         if self.is_astray() {
             return;
         }
-        let until = limit.meter().believed_until(&self.ask, &seen);
-        limit.book.with(&self.home, moment, |standing, _| {
-            standing.seen = seen;
-            if limit.paces() {
-                standing.holding(self.seed).sees(limit.meter().grants(&seen), by_us, moment.at);
-            }
-            ((), Some(until))
-        });
+        limit.learn(&self.home, &self.ask, seen, by_us, moment);
     }
 
     /// Takes what was granted, where it may still be spent.

@@ -79,9 +79,9 @@ impl Division {
         if !limit.algorithm.can_be_sharded() || limit.accuracy == Accuracy::Local {
             return 1;
         }
-        let Shards::Auto = limit.shards else {
-            return if let Shards::Fixed(shards) = limit.shards { shards.get() } else { 1 };
-        };
+        if let Shards::Fixed(shards) = limit.shards {
+            return shards.get();
+        }
         let per_second = rate.count / rate.per.secs();
         let environments = (per_second / PER_ENVIRONMENT).min(USUAL);
         let lease = limit.algorithm.meter(rate).longest_lease(Timestamp::default()).as_millis().max(1);

@@ -112,7 +112,8 @@ fn all_spendable(asked: &mut [Asked<'_>], moment: Moment) -> bool {
     all
 }
 
-/// The item to ask next: what binds before what is only watched, leases before what would have to go back if another refused, narrow keys before broad ones.
+/// The item to ask next: what binds before what is only watched, leases before what would have to go back if another
+/// refused, narrow keys before broad ones.
 fn next(asked: &[Asked<'_>]) -> Option<Key> {
     let missing = asked.iter().filter(|one| one.answer.is_none());
     let first = missing.min_by_key(|one| {
@@ -122,13 +123,11 @@ fn next(asked: &[Asked<'_>]) -> Option<Key> {
 }
 
 /// Asks for a lease that no request needs yet.
-pub(super) async fn ask_ahead(one: &mut [Asked<'_>], item: Key, world: &World<'_>) {
-    for one in one.iter_mut() {
-        let moment = Moment::of(world.clock);
-        one.ask = Ask { at: moment.at, cost: one.cost, error: moment.error, ..Ask::default() };
-        one.seen = one.limit.book.with(&item, moment, |standing, _| (standing.seen, None));
-    }
-    ask(one, item, world).await;
+pub(super) async fn ask_ahead(one: &mut Asked<'_>, world: &World<'_>) {
+    let (moment, item) = (Moment::of(world.clock), one.item);
+    one.ask = Ask { at: moment.at, cost: one.cost, error: moment.error, ..Ask::default() };
+    one.seen = one.limit.book.with(&item, moment, |standing, _| (standing.seen, None));
+    ask(std::slice::from_mut(one), item, world).await;
 }
 
 /// Asks one item for all that is missing of it.
@@ -280,21 +279,17 @@ fn together(members: &[&mut Asked<'_>]) -> Taking {
 /// The update of one limit. An item that several share is kept for as long as any of them needs it.
 pub(super) fn alone(limit: &Limit, ask: &Ask, seen: &Seen) -> Taking {
     let (update, terms) = (*limit.meter().attempt(ask, seen)).clone();
-    let suffix = &limit.items().suffix;
-    if suffix.is_empty() {
+    if limit.items().suffix.is_empty() {
         return (update, terms);
     }
     let (update, own) = update.without("x");
     let horizon = ask.at.secs().saturating_add(limit.horizon.load(Ordering::Relaxed)).saturating_add(KEPT);
-    let condition = terms.condition.map(|condition| condition.owned(suffix));
-    (update.owned(suffix).set("x", own.unwrap_or(0).max(horizon.into())), Terms { condition, ..terms })
+    let (update, terms) = limit.owned((update, terms));
+    (update.set("x", own.unwrap_or(0).max(horizon.into())), terms)
 }
 
 /// Waits until what was taken conforms; whether that took any time. The longest wait is its limit's queue.
 async fn wait_for_turn(asked: &[Asked<'_>], clock: &dyn Clock) -> bool {
-    if asked.iter().any(Asked::refuses) {
-        return false;
-    }
     let now = clock.now();
     let wait = asked.iter().map(|one| one.waits(now)).max().unwrap_or_default();
     if !wait.is_zero() {

@@ -58,10 +58,10 @@ use crate::auth::Caller;
 use crate::clock::{Clock, Timestamp};
 use crate::expression::{Expression, Facts, Part};
 use crate::mode::Mode;
-use crate::table::{Item, Table};
-use algorithm::{Ask, Meter, Seen};
+use crate::table::{Item, Table, Terms};
+use algorithm::{Ask, Meter, Seen, Taking};
 use asked::{Answer, Asked, Given};
-use book::Book;
+use book::{Book, Moment};
 use division::{Division, Items, nth};
 use fields::Named;
 use hold::{World, hold};
@@ -322,6 +322,28 @@ impl Limit {
         self.meter().read(ask, &item.of_owner(&self.items().suffix))
     }
 
+    /// A write under the names that this limit has in its item.
+    fn owned(&self, (update, terms): Taking) -> Taking {
+        let suffix = &self.items().suffix;
+        if suffix.is_empty() {
+            return (update, terms);
+        }
+        let condition = terms.condition.map(|condition| condition.owned(suffix));
+        (update.owned(suffix), Terms { condition, ..terms })
+    }
+
+    /// Learns how the item of `key` was left, just now by us or by others.
+    fn learn(&self, key: &Key, ask: &Ask, seen: Seen, by_us: bool, moment: Moment) {
+        let until = self.meter().believed_until(ask, &seen);
+        self.book.with(key, moment, |standing, _| {
+            standing.seen = seen;
+            if let Some(holding) = standing.held() {
+                holding.sees(self.meter().grants(&seen), by_us, moment.at);
+            }
+            ((), Some(until))
+        });
+    }
+
     /// The item of this environment, where the count of `key` is divided.
     fn shard(&self, key: Key, seed: u64) -> Key {
         if self.items().shards == 1 {
@@ -351,7 +373,7 @@ impl Limit {
         let ask = Ask { cost: ask.cost.min(meter.most()), ..ask };
         let key = &key.labelled(meter.label(&ask));
         let seen = self.local.get(key, ask.at).map_or(Some(Seen::Nothing), |item| meter.read(&ask, &item))?;
-        if let Some(until) = meter.over(&ask, &seen) {
+        if let Some(until) = meter.over(&ask, &seen).filter(|_| !ask.debt) {
             return Some(Answer::Over { until, seen, ask });
         }
         let taking = meter.attempt(&ask, &seen);

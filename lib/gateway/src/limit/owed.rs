@@ -5,14 +5,13 @@
 use std::sync::Arc;
 
 use super::Limit;
-use super::algorithm::{Ask, Meter, Seen};
+use super::algorithm::Ask;
 use super::asked::{Answer, Asked, Given};
 use super::book::Moment;
 use super::hold::{TRIES, alone};
 use super::key::Key;
 use crate::clock::Clock;
 use crate::expression::Facts;
-use crate::mode::Mode;
 use crate::table::{Table, TableError, Which};
 
 /// What one request owes.
@@ -32,7 +31,6 @@ impl Owed {
     pub(super) fn note(&mut self, one: &Asked<'_>) {
         if let Some(Answer::Admitted { given, .. }) = one.answer
             && one.limit.cost.is_of_response()
-            && one.mode != Mode::Off
         {
             self.0.push(Debt { limit: Arc::clone(one.limit), home: one.home, given, rest: 0 });
         }
@@ -68,7 +66,10 @@ impl Debt {
         let mut ask = Ask { at: moment.at, cost: rest, debt: true, ..Ask::default() };
         match given {
             Given::ByNobody => return,
-            Given::Locally => return limit.charge_here(&home, ask),
+            Given::Locally => {
+                limit.count_here(&home, ask);
+                return;
+            }
             Given::ByTable { .. } | Given::ByLease { .. } => {}
         }
         // What this environment holds pays first, so that it lets nobody in from before the debt.
@@ -97,27 +98,9 @@ impl Debt {
                 Err(TableError::Throttled { .. } | TableError::Unavailable { .. } | TableError::Invalid { .. }) => None,
             };
             if let Some(seen) = item.and_then(|item| limit.read(&ask, &item)) {
-                let until = limit.meter().full_at(&ask, &seen);
-                let moment = Moment::of(clock);
-                limit.book.with(&home, moment, |standing, _| {
-                    standing.seen = seen;
-                    if let Some(holding) = standing.held() {
-                        holding.sees(limit.meter().grants(&seen), true, moment.at);
-                    }
-                    ((), Some(until))
-                });
+                limit.learn(&home, &ask, seen, true, Moment::of(clock));
             }
             return;
         }
-    }
-}
-
-impl Limit {
-    fn charge_here(&self, key: &Key, ask: Ask) {
-        let meter: &dyn Meter = self.local_meter();
-        let ask = Ask { cost: ask.cost.min(meter.most()), ..ask };
-        let seen = self.local.get(key, ask.at).and_then(|item| meter.read(&ask, &item)).unwrap_or(Seen::Nothing);
-        let taking = meter.attempt(&ask, &seen);
-        _ = self.local.update(key, &taking, ask.at, |item| self.matters_until(&ask, item));
     }
 }

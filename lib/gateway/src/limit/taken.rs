@@ -180,23 +180,12 @@ impl Later {
 impl Return {
     async fn give(self, table: &dyn Table, clock: &dyn Clock) {
         let Self { limit, home, item, seen, ask } = self;
-        let (update, mut terms) = limit.meter().give_back(&ask, &seen);
-        let suffix = &limit.items().suffix;
-        terms.condition = terms.condition.map(|condition| condition.owned(suffix));
-        if let Ok(new) =
-            table.update(Which::Hot, &limit.item_key(&item, &ask), &update.owned(suffix), &terms.behind()).await
+        let (update, terms) = limit.owned(limit.meter().give_back(&ask, &seen));
+        if let Ok(new) = table.update(Which::Hot, &limit.item_key(&item, &ask), &update, &terms.behind()).await
             && let Some(seen) = limit.read(&ask, &new)
             && home == item
         {
-            let until = limit.meter().believed_until(&ask, &seen);
-            let moment = Moment::of(clock);
-            limit.book.with(&item, moment, |standing, _| {
-                standing.seen = seen;
-                if let Some(holding) = standing.held() {
-                    holding.sees(limit.meter().grants(&seen), true, moment.at);
-                }
-                ((), Some(until))
-            });
+            limit.learn(&home, &ask, seen, true, Moment::of(clock));
         }
     }
 }
@@ -231,9 +220,8 @@ pub(super) async fn prepare(limit: &Arc<Limit>, item: Key, cost: u64, world: &Wo
 }
 
 async fn ask_for_lease(limit: &Arc<Limit>, item: Key, cost: u64, world: &World<'_>) {
-    let mut asked = [Asked::ahead(limit, item, cost)];
-    ask_ahead(&mut asked, item, world).await;
-    let [asked] = &asked;
+    let mut asked = Asked::ahead(limit, item, cost);
+    ask_ahead(&mut asked, world).await;
     if let Some(Answer::Admitted { given: Given::ByLease { spent, .. }, .. }) = asked.answer {
         put_back(limit, &item, spent, world.clock);
     }
