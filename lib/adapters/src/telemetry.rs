@@ -200,6 +200,8 @@ mod tests {
                 seed: 0,
                 deadline: None,
                 front_time: None,
+                client_certificate: None,
+                iam: None,
             },
         };
         Exchange::open(&request, Timestamp::from_millis(1_795_522_513_123))
