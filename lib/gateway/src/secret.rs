@@ -75,11 +75,16 @@ impl fmt::Debug for Secret {
     }
 }
 
+type Make<T> = Box<dyn Fn(&[u8]) -> Result<T, String> + Send + Sync>;
+
+/// The version of the secret that it was made of, and what was made.
+type Made<T> = (u64, Result<Arc<T>, String>);
+
 /// What is made of a secret, made anew when the secret changes.
 pub struct Derived<T> {
     secret: Arc<Secret>,
-    make: Box<dyn Fn(&[u8]) -> Result<T, String> + Send + Sync>,
-    made: Mutex<Option<(u64, Result<Arc<T>, String>)>>,
+    make: Make<T>,
+    made: Mutex<Option<Made<T>>>,
 }
 
 impl<T> Derived<T> {

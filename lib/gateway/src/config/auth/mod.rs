@@ -43,7 +43,7 @@ impl Reader<'_> {
 
     fn auth_method(&mut self, name: &str, node: &Node, path: &str) -> Option<Entry> {
         let mut fields = Fields::of(node, "an `auth`", &mut self.problems)?;
-        fields.later(&LATER);
+        fields.later(LATER);
         let place = fields.place();
         let before = self.problems.count(Severity::Error);
         let mut found = Vec::new();
