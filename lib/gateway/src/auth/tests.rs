@@ -1,6 +1,7 @@
 //! API keys over a table: who is let in, for how long, and what happens while the table does not answer.
 
 mod keyring;
+mod ways;
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
