@@ -6,7 +6,10 @@
 mod api_key;
 mod caller;
 mod challenge;
+mod client_certificate;
 mod flights;
+mod granted;
+mod iam;
 mod key;
 pub mod keyring;
 mod known;
@@ -24,6 +27,9 @@ use http::{HeaderMap, HeaderName};
 pub use api_key::ApiKeys;
 pub use caller::{Caller, Identity};
 pub use challenge::{Challenge, Challenges};
+pub use client_certificate::{Authorities, CLIENT_CERT, CLIENT_CERT_CHAIN, ClientCertificates, Rule};
+pub use granted::Granted;
+pub use iam::{Iam, Principal};
 pub use key::{ApiKey, Pepper};
 pub use known::REVOKED_WITHIN;
 
