@@ -35,7 +35,7 @@ impl<'a> Reader<'a> {
     pub(super) fn any(&mut self) -> Option<(u8, &'a [u8])> {
         let (&[tag, length], rest) = self.0.split_first_chunk()?;
         let (length, rest) = match length {
-            0..0x80 => (usize::from(length), rest),
+            0..=0x7f => (usize::from(length), rest),
             0x81 => {
                 let (&length, rest) = rest.split_first().filter(|(length, _)| **length > 0x7f)?;
                 (usize::from(length), rest)
@@ -96,11 +96,11 @@ mod tests {
     #[test]
     fn what_der_does_not_have_is_refused() {
         for wrong in [
-            &[0x04, 0x80, 0x00, 0x00][..],             // an indefinite length
-            &[0x04, 0x83, 0x00, 0x00, 0x01, 0x00],     // a length of three bytes
-            &[&[0x04, 0x81, 0x7f][..], &[0; 127]].concat(), // longer than it need be
+            &[0x04, 0x80, 0x00, 0x00][..],                        // an indefinite length
+            &[0x04, 0x83, 0x00, 0x00, 0x01, 0x00],                // a length of three bytes
+            &[&[0x04, 0x81, 0x7f][..], &[0; 127]].concat(),       // longer than it need be
             &[&[0x04, 0x82, 0x00, 0xff][..], &[0; 255]].concat(), // likewise
-            &[0x1f, 0x01, 0x00],                       // a tag of more bytes
+            &[0x1f, 0x01, 0x00],                                  // a tag of more bytes
             &[0x04],
             &[],
         ] {

@@ -128,11 +128,9 @@ fn uri_is_fit(uri: &str) -> Result<(), &'static str> {
     if fixed.contains('*') {
         return Err("may have `*` in its path alone: the scheme and the authority are written out");
     }
-    let last = path.rsplit('/').next();
-    for (segment, is_last) in path.split('/').map(|segment| (segment, Some(segment) == last)) {
-        if segment.matches('*').count() > 1 && !(segment == "**" && is_last) {
-            return Err("may have one `*` in a segment, and `**` as its last segment");
-        }
+    let before_last = path.strip_suffix("/**").unwrap_or(path);
+    if before_last.split('/').any(|segment| segment.matches('*').count() > 1) {
+        return Err("may have one `*` in a segment, and `**` as its last segment");
     }
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! `auth:`, a method a file, and the `auth` of routes.
 
 mod api_key;
+mod client_certificate;
+mod iam;
 
 use std::sync::Arc;
 
@@ -17,10 +19,14 @@ use super::tree::{Node, Value};
 type ReadMethod = fn(&mut Reader<'_>, &str, &Node, &str) -> Option<Arc<dyn Method>>;
 
 /// The methods by their words.
-const METHODS: &[(&str, ReadMethod)] = &[("api_key", |reader, name, node, path| reader.api_key(name, node, path))];
+const METHODS: &[(&str, ReadMethod)] = &[
+    ("api_key", |reader, name, node, path| reader.api_key(name, node, path)),
+    ("client_certificate", |reader, name, node, path| reader.client_certificate(name, node, path)),
+    ("iam", |reader, name, node, path| reader.iam(name, node, path)),
+];
 
 /// The methods that are to come.
-const LATER: &[&str] = &["jwt", "introspection", "client_certificate", "hmac", "basic", "iam", "external"];
+const LATER: &[&str] = &["jwt", "introspection", "hmac", "basic", "external"];
 
 impl Reader<'_> {
     /// All entries of `auth` of one file.
@@ -95,7 +101,20 @@ impl Reader<'_> {
             }
             ways.push(way);
         }
+        self.one_way_alone(node, &ways);
         (!ways.is_empty()).then(|| Auth::Any(Ways::new(ways)))
+    }
+
+    /// A front door with `AWS_IAM` refuses all other requests before they come here.
+    fn one_way_alone(&mut self, node: &Node, ways: &[Way]) {
+        let uses = ways.iter().flat_map(Way::uses);
+        let iam = uses.map(|used| &used.entry.name).find(|name| self.iam.contains(&***name));
+        if let (Some(name), 2..) = (iam, ways.len()) {
+            let message = format!(
+                "\"{name}\" is for a front door with AWS_IAM, which refuses whoever it does not know: what else is named here lets nobody in there"
+            );
+            self.problems.warn(node.place, message);
+        }
     }
 
     /// One way in: a name, `{use: name, keep: true}`, or `{all: [one, other]}`.
