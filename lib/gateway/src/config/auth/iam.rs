@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::auth::{Granted, Iam, Method, Principal};
+use crate::auth::{Granted, Iam, Method, Principal, Way};
 
 use super::super::read::{Fields, items};
 use super::super::tree::Node;
@@ -16,6 +16,18 @@ impl Reader<'_> {
         fields.finish(&mut self.problems);
         self.iam.insert(name.to_owned());
         Some(Arc::new(Iam::new(name, allow?, granted?)))
+    }
+
+    /// A front door with `AWS_IAM` refuses all other requests before they come here.
+    pub(super) fn one_way_alone(&mut self, node: &Node, ways: &[Way]) {
+        let uses = ways.iter().flat_map(Way::uses);
+        let iam = uses.map(|used| &used.entry.name).find(|name| self.iam.contains(&***name));
+        if let (Some(name), 2..) = (iam, ways.len()) {
+            let message = format!(
+                "\"{name}\" is for a front door with AWS_IAM, which refuses whoever it does not know: what else is named here lets nobody in there"
+            );
+            self.problems.warn(node.place, message);
+        }
     }
 
     /// The rules of `allow`, of which there must be one at least.
