@@ -121,7 +121,8 @@ fuzz_target!(|bytes: &[u8]| {
     let at = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
     let (line, rest) = bytes.split_at(at);
     let rest = rest.get(1..).unwrap_or_default();
-    let mut rules: Vec<Rule> = std::str::from_utf8(line).ok().and_then(|line| Rule::parse(line).ok()).into_iter().collect();
+    let mut rules: Vec<Rule> =
+        std::str::from_utf8(line).ok().and_then(|line| Rule::parse(line).ok()).into_iter().collect();
     for rule in &rules {
         assert_eq!(Rule::parse(&rule.to_string()).as_ref(), Ok(rule), "a rule reads as it is written");
     }
