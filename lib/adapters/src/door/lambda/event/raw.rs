@@ -119,16 +119,16 @@ impl<'de, V: Texts<'de> + Deserialize<'de>> Visitor<'de> for PairsVisitor<V> {
 }
 
 /// Reads a map.
-pub(super) trait FromMap<'de>: Sized {
+pub(super) trait ReadsMap<'de>: Sized {
     type Value;
 
-    fn from_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error>;
+    fn read_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error>;
 }
 
 /// What a map is read as; anything else that stands in its place costs nothing but itself.
 pub(super) struct Lenient<M>(pub(super) M);
 
-impl<'de, M: FromMap<'de>> DeserializeSeed<'de> for Lenient<M> {
+impl<'de, M: ReadsMap<'de>> DeserializeSeed<'de> for Lenient<M> {
     type Value = Option<M::Value>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
@@ -136,7 +136,7 @@ impl<'de, M: FromMap<'de>> DeserializeSeed<'de> for Lenient<M> {
     }
 }
 
-impl<'de, M: FromMap<'de>> Visitor<'de> for Lenient<M> {
+impl<'de, M: ReadsMap<'de>> Visitor<'de> for Lenient<M> {
     type Value = Option<M::Value>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -144,7 +144,7 @@ impl<'de, M: FromMap<'de>> Visitor<'de> for Lenient<M> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-        self.0.from_map(map).map(Some)
+        self.0.read_map(map).map(Some)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {

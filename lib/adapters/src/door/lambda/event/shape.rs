@@ -6,7 +6,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess};
 use tollgate::clock::Timestamp;
 
 use super::NotHttp;
-use super::raw::{FromMap, Lenient, Listed, Raw, Single};
+use super::raw::{Lenient, Listed, Raw, ReadsMap, Single};
 
 /// The front door that an event came through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -174,10 +174,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for Authorizer<'a> {
 /// The member `iam` of a map.
 struct Members;
 
-impl<'de> FromMap<'de> for Members {
+impl<'de> ReadsMap<'de> for Members {
     type Value = Option<Iam<'de>>;
 
-    fn from_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+    fn read_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut iam = None;
         while let Some(name) = map.next_key::<Raw<'de>>()? {
             if *name.0 == *b"iam" {
@@ -193,10 +193,10 @@ impl<'de> FromMap<'de> for Members {
 /// The members of `iam`.
 struct Said;
 
-impl<'de> FromMap<'de> for Said {
+impl<'de> ReadsMap<'de> for Said {
     type Value = Iam<'de>;
 
-    fn from_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+    fn read_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
         Iam::deserialize(MapAccessDeserializer::new(map))
     }
 }
