@@ -56,6 +56,12 @@ impl Caller {
         Self::of(Identity { via: "none", id, tenant, plan, ..Identity::default() })
     }
 
+    /// A caller as tests need one, of whom this was proved.
+    #[cfg(test)]
+    pub(crate) fn of_identity(identity: Identity) -> Self {
+        Self::of(identity)
+    }
+
     /// The caller's id; empty for the public.
     pub fn id(&self) -> &str {
         &self.0.id
