@@ -121,7 +121,10 @@ impl Walk<'_> {
     /// What a loop goes over.
     fn range(&mut self, range: &IdedExpr) {
         if let Expr::Ident(name) = &range.expr
-            && matches!(self.slots.get(name), Some(Slot::Text(_) | Slot::Status | Slot::Now | Slot::Has(_) | Slot::HasClaim(_)))
+            && matches!(
+                self.slots.get(name),
+                Some(Slot::Text(_) | Slot::Status | Slot::Now | Slot::Has(_) | Slot::HasClaim(_))
+            )
         {
             self.problem(range.id, format!("`{name}` is no list or map, so there is nothing to go through"));
         }

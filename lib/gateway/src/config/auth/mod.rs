@@ -1,6 +1,7 @@
 //! `auth:`, a method a file, and the `auth` of routes.
 
 mod api_key;
+mod forward;
 
 use std::sync::Arc;
 

@@ -59,7 +59,8 @@ fn any_claim_is_read_by_its_path_in_all_spellings() {
 
 #[test]
 fn a_claim_alone_is_what_it_is_to_the_interpreter() {
-    for claim in ["sub", "auth_time", "level", "score", "large", "tiny", "email_verified", "nothing", "groups", "none"] {
+    for claim in ["sub", "auth_time", "level", "score", "large", "tiny", "email_verified", "nothing", "groups", "none"]
+    {
         let (alone, interpreted) = (text(&format!("claims.{claim}")), text(&format!("[claims.{claim}][0]")));
         assert_eq!(alone.ok(), interpreted.ok(), "{claim}");
     }
