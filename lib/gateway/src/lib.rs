@@ -8,6 +8,7 @@
 pub mod access;
 pub mod asserted;
 pub mod auth;
+pub mod bulletin;
 pub mod call;
 pub mod clock;
 pub mod config;
