@@ -225,7 +225,7 @@ fn identify(auth: &Auth) -> String {
 }
 
 fn permit(access: &Access) -> String {
-    let Some(conditions) = &access.conditions else { return "whoever is identified".to_owned() };
+    let Some(conditions) = &access.conditions else { return "nothing is asked".to_owned() };
     let mut parts = Vec::new();
     if !conditions.tenants.is_empty() {
         let tenants: Vec<_> = conditions.tenants.iter().map(crate::access::Pattern::as_str).collect();

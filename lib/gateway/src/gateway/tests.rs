@@ -2,6 +2,7 @@
 
 mod callers;
 mod modes;
+mod permit;
 mod splits;
 
 use std::collections::VecDeque;
