@@ -185,10 +185,7 @@ impl<'a> Sending<'a> {
         let mut headers = asked.headers.clone();
         let remaining = asked.origin.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         hygiene::outbound(&mut headers, &asked.origin, remaining);
-        // Where several that agree tell the same, the caller's own word stands: it is the first.
-        for (name, value) in asked.caller.forward().iter().rev() {
-            headers.insert(name, value.clone());
-        }
+        asked.caller.tell(&mut headers);
         let facts = asked.facts(&route.name);
         for rewrite in [&route.request.headers, &branch.request.headers] {
             if !rewrite.is_empty() {
