@@ -14,6 +14,8 @@ pub struct Access {
     pub conditions: Option<Arc<Conditions>>,
     /// Whether it acts.
     pub mode: Mode,
+    /// Whether it acts on who passed unidentified, as all do where the route's `auth` only watches.
+    pub unidentified: Mode,
 }
 
 /// What is asked of a caller: all that is written here.
@@ -50,7 +52,8 @@ impl Access {
     /// [`Refusal::ConditionFailed`], each with status 403.
     pub fn check(&self, caller: &Caller, facts: &Facts<'_>, shadowed: &mut Shadowed) -> Result<(), Refusal> {
         let Some(conditions) = &self.conditions else { return Ok(()) };
-        self.mode.ask(shadowed, || conditions.check(caller, facts)).map(drop)
+        let mode = if caller.via() == "none" { self.unidentified } else { self.mode };
+        mode.ask(shadowed, || conditions.check(caller, facts)).map(drop)
     }
 }
 

@@ -192,7 +192,8 @@ impl Gateway {
         let leases = route.limits.prepare(route.auth.takes_time(), &early, around, &held);
         let (most, assumed) = (route.screen.bodies.most(), self.assumed.as_ref());
         let about = About { route: &route.name, now, most, assumed };
-        let identified = route.auth.identify(&mut request, about, &self.world, &mut trail.after);
+        let identified =
+            route.auth.identify(&mut request, about, &self.world, &mut exchange.shadowed, &mut trail.after);
         let (caller, left) = tokio::join!(identified, leases);
         let caller = caller?; // 401 503
         exchange.caller = Some(caller.clone());

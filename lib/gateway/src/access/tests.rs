@@ -12,7 +12,7 @@ fn caller(tenant: &str, scopes: &[&str], groups: &[&str], via: &'static str) -> 
 }
 
 fn asks(conditions: Conditions, mode: Mode) -> Access {
-    Access { conditions: Some(Arc::new(conditions)), mode }
+    Access { conditions: Some(Arc::new(conditions)), mode, unidentified: mode }
 }
 
 fn tenants(list: &[&str]) -> Conditions {
@@ -112,6 +112,12 @@ fn all_that_is_asked_must_be_met_and_the_broadest_that_is_not_is_told() {
     ] {
         assert_eq!(code(all(), &caller(tenant, scopes, groups, "jwt")), denied);
     }
+    let watching = Access { unidentified: Mode::Shadow, ..asks(all(), Mode::Enforce) };
+    assert!(
+        verdict(&watching, &caller("", &[], &[], "none")).is_ok(),
+        "an `auth` in shadow lets who is not known pass"
+    );
+    assert!(verdict(&watching, &caller("", &[], &[], "jwt")).is_err());
     assert!(verdict(&Access::default(), &caller("", &[], &[], "none")).is_ok(), "what asks nothing lets anyone pass");
 }
 

@@ -52,16 +52,25 @@ impl Reader<'_> {
     /// What a route asks that lets callers in by `auth`.
     pub(crate) fn access(&mut self, allow: Allow, route: Mode, auth: Option<&Auth>, place: Place) -> Access {
         let Allow { conditions, mode } = allow;
-        let access = Access { conditions, mode: mode.unwrap_or(route) };
-        if let (Some(conditions), Some(Auth::Public)) = (&access.conditions, auth)
-            && access.mode != Mode::Off
+        let mode = mode.unwrap_or(route);
+        let of_auth = match auth {
+            Some(Auth::Public) => Mode::Off,
+            Some(Auth::Any(ways)) => ways.mode(),
+            None => Mode::Enforce,
+        };
+        let watches = (mode, of_auth) == (Mode::Enforce, Mode::Shadow);
+        let access = Access { conditions, mode, unidentified: if watches { Mode::Shadow } else { mode } };
+        if let Some(conditions) = &access.conditions
+            && mode != Mode::Off
+            && of_auth == Mode::Off
         {
             if conditions.asks_who() {
-                let message = "with `auth: none` nobody has a tenant, a scope or a group: \
+                let message = "where `auth` lets anyone in nobody has a tenant, a scope or a group: \
                                only `when` can be asked, and nothing with `allow: {mode: off}`";
                 self.problems.error(place, message);
             } else if conditions.when.as_ref().is_some_and(|when| when.reads(Part::Caller)) {
-                self.problems.warn(place, "`when` of `allow` asks who calls, and `auth: none` does not tell");
+                self.problems
+                    .warn(place, "`when` of `allow` asks who calls, which an `auth` that lets anyone in does not tell");
             }
         }
         access
