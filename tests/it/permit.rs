@@ -1,5 +1,7 @@
 //! What callers may do, as a user has it: asked of `explain`, and of a gateway that runs.
 
+use tollgate::clock::{Clock, SystemClock};
+
 use crate::cli::{Config, Dev, run};
 use crate::dynamo;
 
@@ -35,7 +37,7 @@ async fn explain(caller: &str, target: &str) -> (Option<i32>, String, String) {
 }
 
 fn caller(tenant: &str, scopes: &str, groups: &str, age: u64) -> String {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let now = SystemClock.now().secs();
     serde_json::json!({
         "id": "ada", "tenant": tenant, "scopes": [scopes], "groups": [groups],
         "claims": {"org": "north", "auth_time": now - age},

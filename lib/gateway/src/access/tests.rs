@@ -1,3 +1,5 @@
+//! Who is let in by what a route asks, and what it is told.
+
 use proptest::prelude::*;
 
 use super::*;
