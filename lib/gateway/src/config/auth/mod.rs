@@ -2,6 +2,7 @@
 
 mod api_key;
 mod client_certificate;
+mod forward;
 mod iam;
 
 use std::sync::Arc;

@@ -1,0 +1,151 @@
+//! What callers may do, as a user has it: asked of `explain`, and of a gateway that runs.
+
+use tollgate::clock::{Clock, SystemClock};
+
+use crate::cli::{Config, Dev, run};
+use crate::dynamo;
+
+const CONFIG: &str = r#"version: 1
+upstreams: {orders: {targets: "http://127.0.0.1:9"}}
+auth: {partners: {api_key: {header: x-api-key, pepper: "file:pepper.txt"}}}
+defaults: {auth: partners, allow: {tenants: ["*"]}}
+routes:
+  - name: order
+    match: {path: "/orgs/{org}/orders"}
+    allow: {tenants: [acme, "acme-*"], scopes: [orders:read], groups: [staff], when: "claims.org == params.org && now - claims.auth_time < 900"}
+    request: {headers: {set: {x-tenant: "${caller.tenant}", x-org: "${claims.org}"}}}
+    to: orders
+  - {name: read, match: {path: /read}, allow: {scopes: [orders:read]}, to: {respond: {body: "read by ${caller.tenant}"}}}
+  - {name: watched, match: {path: /watched}, allow: {scopes: [orders:read], mode: shadow}, to: {respond: {body: watched}}}
+  - {name: acme, match: {path: /acme}, allow: {tenants: [acme]}, to: {respond: {body: acme}}}
+  - {name: open, auth: none, match: {path: /open}, allow: {when: "request.query.a == '1'"}, to: {respond: {body: open}}}
+"#;
+
+fn config() -> Config {
+    let config = Config::of(CONFIG);
+    config.add("pepper.txt", "a pepper that is long enough");
+    config
+}
+
+/// What `explain` says of a request by this caller, on standard output and standard error.
+async fn explain(caller: &str, target: &str) -> (Option<i32>, String, String) {
+    let config = config();
+    config.add("caller.json", caller);
+    let (path, caller) = (config.path(), config.path().with_file_name("caller.json"));
+    let more = ["--as", caller.to_str().unwrap(), "GET", target];
+    run(&[&["explain", "--config", path.to_str().unwrap()], &more[..]].concat()).await
+}
+
+fn caller(tenant: &str, scopes: &str, groups: &str, age: u64) -> String {
+    let now = SystemClock.now().secs();
+    serde_json::json!({
+        "id": "ada", "tenant": tenant, "scopes": [scopes], "groups": [groups],
+        "claims": {"org": "north", "auth_time": now - age},
+    })
+    .to_string()
+}
+
+#[tokio::test]
+async fn explain_takes_a_caller_for_granted_and_says_what_it_may_do_and_why_not() {
+    let target = "/orgs/north/orders";
+    let (code, out, err) = explain(&caller("acme-eu", "orders:read", "staff", 60), target).await;
+    assert_eq!(code, Some(0), "{err}");
+    for told in [
+        "caller.json: passes (caller ada, tenant acme-eu, scopes orders:read, groups staff, via jwt)\n",
+        "  permit    tenants acme, acme-*; all scopes of orders:read; any group of staff; when claims.org == params.org && \
+         now - claims.auth_time < 900: passes\n",
+        "  forward   x-tenant: acme-eu\n",
+        "  forward   x-org: north\n",
+    ] {
+        assert!(out.contains(told), "{told} in {out}");
+    }
+    assert!(out.contains("  identify  assumed from "), "{out}");
+    for (caller, target, why) in [
+        (caller("other", "orders:read", "staff", 60), target, "tenant_denied: the tenant \"other\" is not served here"),
+        (caller("", "orders:read", "staff", 60), target, "tenant_denied: the tenant \"\" is not served here"),
+        (
+            caller("acme", "orders:list", "staff", 60),
+            target,
+            "scope_missing: of the scopes \"orders:read\" the caller has \"orders:list\"",
+        ),
+        (
+            caller("acme", "orders:read", "guests", 60),
+            target,
+            "group_missing: the caller's groups \"guests\" are not served here",
+        ),
+        (
+            caller("acme", "orders:read", "staff", 60),
+            "/orgs/south/orders",
+            "condition_failed: the condition claims.org == params.org",
+        ),
+        (caller("acme", "orders:read", "staff", 1000), target, "900 is false"),
+        (
+            r#"{"id": "ada", "tenant": "acme", "scopes": ["orders:read"], "groups": ["staff"]}"#.to_owned(),
+            target,
+            "fails: there is no claims.",
+        ),
+    ] {
+        let (_, out, _) = explain(&caller, target).await;
+        let permit = out.lines().find(|line| line.starts_with("  permit")).expect("the stage is told");
+        assert!(permit.contains(": stops here, ") && permit.contains(why), "{why} in {permit}");
+        assert!(out.contains("  status    403\n") && !out.contains("  limit "), "{out}");
+    }
+}
+
+#[tokio::test]
+async fn explain_says_what_a_permission_in_shadow_would_refuse_and_assumes_nobody_where_anyone_may_come() {
+    let (_, out, _) = explain(&caller("acme", "none", "none", 0), "/watched").await;
+    assert!(
+        out.contains("(shadow): would refuse, scope_missing: of the scopes") && out.contains("status    200"),
+        "{out}"
+    );
+    let (_, out, _) = explain(&caller("acme", "none", "none", 0), "/open?a=1").await;
+    assert!(out.contains("  identify  none: anyone: passes\n") && !out.contains("assumed"), "{out}");
+    let (_, out, _) = explain(&caller("acme", "none", "none", 0), "/open").await;
+    assert!(
+        out.contains("condition_failed: the condition request.query.a == '1' fails: there is no request.query"),
+        "{out}"
+    );
+}
+
+#[tokio::test]
+async fn a_caller_that_cannot_be_read_is_an_error_that_names_its_file() {
+    for (caller, why) in [
+        ("{", "caller.json: it is no JSON"),
+        (r#"{"id": "ada", "scope": "a"}"#, "caller.json: unknown key `scope`"),
+        (r#"{"tenant": "acme"}"#, "caller.json: it needs `id`"),
+    ] {
+        let (code, out, err) = explain(caller, "/read").await;
+        assert!((code, out.as_str()) == (Some(1), "") && err.contains(why), "{why} in {err}");
+    }
+    let (code, _, err) = run(&["explain", "--as", "no-such-file.json", "GET", "/"]).await;
+    assert!(code == Some(1) && err.contains("no-such-file.json: "), "{err}");
+}
+
+#[tokio::test]
+async fn a_running_gateway_lets_in_whom_a_route_allows_and_logs_whom_it_does_not() {
+    let (config, state) = (config(), format!("dynamodb:{}", dynamo::start()));
+    let path = config.path();
+    let mut keys = Vec::new();
+    for (tenant, scope) in [("acme", "orders:read"), ("acme", "orders:list"), ("other", "orders:read")] {
+        let args = ["keys", "create", "--config", path.to_str().unwrap(), "--state", &state, "--tenant", tenant];
+        let (code, out, err) = run(&[&args[..], &["--scopes", scope]].concat()).await;
+        assert_eq!(code, Some(0), "{err}");
+        keys.push(format!("x-api-key: {}", out.trim()));
+    }
+    let mut dev = Dev::start(&config, &["--state", &state]).await;
+    for (target, key, status, body) in [
+        ("/read", &keys[0], 200, "read by acme"),
+        ("/read", &keys[1], 403, "\"code\":\"scope_missing\""),
+        ("/read", &keys[2], 200, "read by other"),
+        ("/acme", &keys[2], 403, "\"code\":\"tenant_denied\""),
+        ("/watched", &keys[1], 200, "watched"),
+    ] {
+        let (answered, told) = dev.get_with(target, key).await;
+        assert!(answered == status && told.contains(body), "{target}: {answered} {told}");
+    }
+    let logged = dev.line("scope_missing").await;
+    assert!(logged.contains("403 GET /read") && logged.contains("of the scopes"), "{logged}");
+    let whole = dev.whole("/read", &keys[1]).await;
+    assert!(!whole.to_ascii_lowercase().contains("www-authenticate"), "a key is no bearer token: {whole}");
+}
