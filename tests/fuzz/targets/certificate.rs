@@ -117,7 +117,22 @@ fn item(der: &[u8]) -> String {
     format!(":{}:", base64::engine::general_purpose::STANDARD.encode(der))
 }
 
+/// The two are callers: libFuzzer begins with no bytes at all.
+fn check_fixture(fixture: &Fixture) {
+    let between: &[u8] = include_bytes!("../seeds/certificate/mid.pem");
+    for (pem, names) in CLIENTS {
+        for name in names {
+            let rules = vec![Rule::parse(name).expect("a rule")];
+            let caller = identify(rules, [pem, between].concat(), fixture).expect("a caller");
+            assert_eq!(caller.id(), name);
+        }
+    }
+}
+
 fuzz_target!(|bytes: &[u8]| {
+    if bytes.is_empty() {
+        FIXTURE.with(check_fixture);
+    }
     let at = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
     let (line, rest) = bytes.split_at(at);
     let rest = rest.get(1..).unwrap_or_default();
