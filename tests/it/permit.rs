@@ -18,6 +18,7 @@ routes:
   - {name: read, match: {path: /read}, allow: {scopes: [orders:read]}, to: {respond: {body: "read by ${caller.tenant}"}}}
   - {name: watched, match: {path: /watched}, allow: {scopes: [orders:read], mode: shadow}, to: {respond: {body: watched}}}
   - {name: acme, match: {path: /acme}, allow: {tenants: [acme]}, to: {respond: {body: acme}}}
+  - {name: passed-on, auth: none, allow: {mode: off}, match: {path: /passed/on}, to: orders}
   - {name: open, auth: none, match: {path: /open}, allow: {when: "request.query.a == '1'"}, to: {respond: {body: open}}}
 "#;
 
@@ -120,6 +121,20 @@ async fn a_caller_that_cannot_be_read_is_an_error_that_names_its_file() {
     }
     let (code, _, err) = run(&["explain", "--as", "no-such-file.json", "GET", "/"]).await;
     assert!(code == Some(1) && err.contains("no-such-file.json: "), "{err}");
+}
+
+#[tokio::test]
+async fn no_client_can_tell_an_upstream_what_the_gateway_tells() {
+    let config = config();
+    let path = config.path();
+    let mut args = vec!["explain", "--config", path.to_str().unwrap(), "GET", "/passed/on", "-H", "x-own: kept"];
+    for field in
+        ["Client-Cert: forged", "client_cert: forged", "X_Amzn-Mtls_ClientCert: forged", "CLIENT.CERT.CHAIN: forged"]
+    {
+        args.extend(["-H", field]);
+    }
+    let (code, out, err) = run(&args).await;
+    assert!(code == Some(0) && out.contains("  forward   x-own: kept\n") && !out.contains("forged"), "{out}{err}");
 }
 
 #[tokio::test]

@@ -20,7 +20,8 @@ use std::fmt;
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::{Map, Value};
 
 pub use api_key::ApiKeys;
 pub use assumed::Assumed;
@@ -84,6 +85,12 @@ pub trait Method: fmt::Debug + Send + Sync {
 
     /// The fields that it sends on of its own: no client may send them.
     fn forwards(&self) -> Vec<HeaderName> {
+        Vec::new()
+    }
+
+    /// What it sends on of a caller of whom this is said.
+    fn sends(&self, claims: &Map<String, Value>) -> Vec<(HeaderName, HeaderValue)> {
+        let _ = claims;
         Vec::new()
     }
 
@@ -250,7 +257,7 @@ impl Auth {
             now: about.now,
         };
         let identified = match about.assumed {
-            Some(assumed) => Ok(assumed.caller()),
+            Some(assumed) => Ok(assumed.caller(ways.uses().map(|used| &*used.entry.method))),
             None => ways.identify(&asked, world, after).await,
         };
         // In shadow an upstream may still judge the credentials, as before there was an `auth`.

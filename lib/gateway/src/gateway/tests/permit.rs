@@ -66,6 +66,10 @@ impl AuthMethod for Says {
         vec![USER]
     }
 
+    fn sends(&self, claims: &serde_json::Map<String, serde_json::Value>) -> Vec<(HeaderName, HeaderValue)> {
+        claims.get("sub").map(|sub| (USER, sub.as_str().unwrap().parse().unwrap())).into_iter().collect()
+    }
+
     fn describe(&self) -> String {
         "says".to_owned()
     }
@@ -203,10 +207,12 @@ async fn a_route_for_anyone_is_neither_found_nor_reached_by_what_only_the_gatewa
 #[tokio::test]
 async fn who_is_assumed_stands_in_wherever_somebody_must_be_known_and_nowhere_else() {
     let (gateway, upstream) = gateway();
-    let gateway = gateway.assuming(Assumed::parse(br#"{"id": "bo", "tenant": "acme", "scopes": ["read"]}"#).unwrap());
+    let bo = br#"{"id": "bo", "tenant": "acme", "scopes": ["read"], "claims": {"sub": "bo"}}"#;
+    let gateway = gateway.assuming(Assumed::parse(bo).unwrap());
     let served = gateway.handle(by("GET /told", "other write")).await;
     assert_eq!(served.exchange.caller.as_ref().map(|caller| (caller.id(), caller.tenant())), Some(("bo", "acme")));
     assert!(!told(&upstream).contains_key("x-key"), "credentials come off as ever");
+    assert_eq!(told(&upstream)[USER], "bo", "its claims go on as a token's would");
     assert_eq!(stopped(&gateway.handle(request("GET /default")).await), (200, None));
     let open = gateway.handle(request("GET /open")).await;
     assert_eq!(open.exchange.caller.map(|caller| caller.via()), Some("none"));
