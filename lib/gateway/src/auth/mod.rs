@@ -7,6 +7,7 @@ mod api_key;
 mod caller;
 mod challenge;
 mod flights;
+pub mod jwt;
 mod key;
 pub mod keyring;
 mod known;
