@@ -11,6 +11,7 @@ pub mod jwt;
 mod key;
 pub mod keyring;
 mod known;
+mod mapping;
 mod recent;
 mod record;
 #[cfg(test)]
@@ -27,6 +28,7 @@ pub use caller::{Caller, Identity};
 pub use challenge::{Challenge, Challenges};
 pub use key::{ApiKey, Pepper};
 pub use known::REVOKED_WITHIN;
+pub use mapping::{ClaimPath, Mapping};
 
 use crate::clock::Timestamp;
 use crate::exchange::{After, Body, BodyFault, Origin, Request};
