@@ -27,7 +27,7 @@ pub use api_key::ApiKeys;
 pub use caller::{Caller, Identity};
 pub use challenge::{Challenge, Challenges};
 pub use key::{ApiKey, Pepper};
-pub use known::REVOKED_WITHIN;
+pub use known::{REVOKED_AT_LAST, REVOKED_WITHIN};
 pub use mapping::{ClaimPath, Mapping};
 
 use crate::clock::Timestamp;
