@@ -111,6 +111,9 @@ impl Mapping {
 
 fn scalar(path: &ClaimPath, claims: &Map<String, Value>) -> Result<Option<String>, String> {
     match path.of(claims) {
+        Some(Value::String(text)) if text.chars().any(char::is_control) => {
+            Err(format!("{path} has control characters"))
+        }
         Some(Value::String(text)) => Ok(Some(text.clone())),
         Some(Value::Number(number)) => Ok(Some(number.to_string())),
         Some(_) => Err(format!("{path} is neither text nor a number")),

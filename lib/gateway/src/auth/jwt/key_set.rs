@@ -73,6 +73,11 @@ impl KeySet {
         self.keys.iter().any(|key| key.kid.as_deref() == Some(kid))
     }
 
+    /// Whether one can check signatures of an algorithm.
+    pub fn serves(&self, algorithm: Algorithm) -> bool {
+        self.keys.iter().any(|key| key.serves(algorithm))
+    }
+
     /// Whether one of them signed `message`: one of the name, or where none is given any that fits.
     ///
     /// # Errors

@@ -43,6 +43,14 @@ impl Keys {
         }
     }
 
+    /// Where they come from, for `explain` and the compiled print.
+    pub(super) fn describe(&self) -> String {
+        match self {
+            Self::Fixed(keys) => format!("{} keys of a file", keys.len()),
+            Self::Secret(secret) => secret.secret().reference().to_owned(),
+        }
+    }
+
     /// The name of the key that a token wants: with one secret, it is that one whatever it is called.
     pub(super) fn kid<'t>(&self, named: Option<&'t str>) -> Option<&'t str> {
         match self {

@@ -179,7 +179,18 @@ impl Method for Jwt {
     }
 
     fn describe(&self) -> String {
-        let from: Vec<_> = self.policy.from.iter().map(ToString::to_string).collect();
-        format!("jwt of {} in {}", self.policy.rules.issuer, from.join(" or "))
+        let Policy { keys, algorithms, types, rules, from, mapping: _ } = &self.policy;
+        let audiences = if rules.audiences.is_empty() { "anyone".to_owned() } else { rules.audiences.join(" or ") };
+        let algorithms: Vec<_> = algorithms.iter().map(|algorithm| algorithm.name()).collect();
+        let from: Vec<_> = from.iter().map(ToString::to_string).collect();
+        format!(
+            "jwt in {} of {} for {audiences}, {} by {}, typ {}, leeway {}s",
+            from.join(" or "),
+            rules.issuer,
+            algorithms.join(" or "),
+            keys.describe(),
+            types.join(" or "),
+            rules.leeway.as_secs_f64(),
+        )
     }
 }

@@ -103,7 +103,7 @@ fn in_field<'f>(name: &HeaderName, field: &'f HeaderValue) -> Option<&'f [u8]> {
 fn cookie<'p>(name: &str, pair: &'p [u8]) -> Option<&'p [u8]> {
     let at = pair.iter().position(|byte| *byte == b'=')?;
     let (own, value) = pair.split_at_checked(at)?;
-    (own.trim_ascii() == name.as_bytes()).then(|| value.trim_ascii().strip_prefix(b"=").unwrap_or_default())
+    (own.trim_ascii() == name.as_bytes()).then(|| value.strip_prefix(b"=").unwrap_or_default().trim_ascii())
 }
 
 fn without_cookie(name: &str, field: HeaderValue) -> Option<HeaderValue> {

@@ -15,7 +15,7 @@ impl Reader<'_> {
             for (key, node) in self.problems.entries(node, "`forward`") {
                 let Some(name) = self.header_name(node) else { continue };
                 if reserved(&name) || name == http::header::COOKIE || name == http::header::AUTHORIZATION {
-                    self.problems.error(node.place, format!("`{name}` is set by the gateway itself"));
+                    self.problems.error(node.place, format!("no claim can be sent on as `{name}`"));
                     continue;
                 }
                 if mapping.forward.iter().any(|(_, other)| *other == name) {

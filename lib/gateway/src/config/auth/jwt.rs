@@ -60,7 +60,8 @@ impl Reader<'_> {
         let plain = issuer.strip_prefix("http://");
         let here = |rest: &str| ["localhost", "127.0.0.1", "[::1]"].contains(&host(rest));
         if issuer.is_empty() || plain.is_some_and(|rest| !here(rest)) {
-            let message = format!("`issuer` \"{issuer}\" must be what tokens have as `iss`, an https address as a rule");
+            let message =
+                format!("`issuer` \"{issuer}\" must be what tokens have as `iss`, an https address as a rule");
             self.problems.error(node.place, message);
         }
         Some(issuer)
@@ -169,11 +170,13 @@ impl Reader<'_> {
             }
             (None, None, Some(node)) => {
                 let name = self.problems.text(node, "a parameter")?;
-                self.problems.warn(node.place, "a token in the query ends up in logs, histories and referrers (RFC 6750 §5.3)");
+                self.problems
+                    .warn(node.place, "a token in the query ends up in logs, histories and referrers (RFC 6750 §5.3)");
                 Some(Source::Query(name))
             }
             _ => {
-                self.problems.error(place, "a place of `from` is one of `{header: NAME}`, `{cookie: NAME}`, `{query: NAME}`");
+                self.problems
+                    .error(place, "a place of `from` is one of `{header: NAME}`, `{cookie: NAME}`, `{query: NAME}`");
                 None
             }
         }
@@ -190,7 +193,7 @@ impl Reader<'_> {
         match (file, secret) {
             (Some(node), None) => {
                 let algorithms = self.algorithms(algorithms, false, place)?;
-                Some((Keys::Fixed(self.key_file(node, path)?), algorithms))
+                Some((Keys::Fixed(self.key_file(node, &algorithms, path)?), algorithms))
             }
             (None, Some(node)) => {
                 let algorithms = self.algorithms(algorithms, true, place)?;
@@ -230,7 +233,7 @@ impl Reader<'_> {
     }
 
     /// A JWK set (RFC 7517 §5). Keys of no use are told of, and left out.
-    fn key_file(&mut self, node: &Node, path: &str) -> Option<Arc<KeySet>> {
+    fn key_file(&mut self, node: &Node, algorithms: &[Algorithm], path: &str) -> Option<Arc<KeySet>> {
         let file = self.problems.text(node, "a file")?;
         let bytes = self.file(node, &beside(path, &file))?;
         match KeySet::parse(&bytes, 0) {
@@ -238,8 +241,9 @@ impl Reader<'_> {
                 for why in left_out {
                     self.problems.warn(node.place, why);
                 }
-                if keys.is_empty() {
-                    self.problems.error(node.place, format!("\"{file}\" has no key that can be used"));
+                if !algorithms.iter().any(|algorithm| keys.serves(*algorithm)) {
+                    let names: Vec<_> = algorithms.iter().map(|algorithm| algorithm.name()).collect();
+                    self.problems.error(node.place, format!("\"{file}\" has no key for {}", names.join(", ")));
                 }
                 Some(Arc::new(keys))
             }
