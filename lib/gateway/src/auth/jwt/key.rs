@@ -29,7 +29,7 @@ pub(super) struct Key {
 #[derive(Debug)]
 enum Check {
     Public(ParsedPublicKey),
-    Secret(hmac::Key),
+    Secret(Box<hmac::Key>),
 }
 
 impl Key {
@@ -77,7 +77,7 @@ impl Key {
             if secret.len() < least {
                 return Err(format!("{algorithm} needs {least} bytes at least, it has {}", secret.len()));
             }
-            checks.push((*algorithm, Check::Secret(hmac::Key::new(check, secret))));
+            checks.push((*algorithm, Check::Secret(Box::new(hmac::Key::new(check, secret)))));
         }
         Ok(Self { kid: None, checks })
     }
