@@ -8,9 +8,11 @@ mod assumed;
 mod caller;
 mod challenge;
 mod flights;
+pub mod jwt;
 mod key;
 pub mod keyring;
 mod known;
+mod mapping;
 mod recent;
 mod record;
 #[cfg(test)]
@@ -29,6 +31,7 @@ pub use caller::{Caller, Identity};
 pub use challenge::{Challenge, Challenges};
 pub use key::{ApiKey, Pepper};
 pub use known::{REVOKED_AT_LAST, REVOKED_WITHIN};
+pub use mapping::{ClaimPath, Mapping};
 
 use crate::clock::Timestamp;
 use crate::exchange::{After, Body, BodyFault, Origin, Request};

@@ -123,7 +123,7 @@ impl Reader<'_> {
         Some(Tls { ca_pem: ca_pem.map(Arc::from), identity_pem: identity_pem.map(Arc::from), server_name })
     }
 
-    fn file(&mut self, node: &Node, path: &str) -> Option<Vec<u8>> {
+    pub(crate) fn file(&mut self, node: &Node, path: &str) -> Option<Vec<u8>> {
         match self.host.files.read(path) {
             Ok(bytes) => Some(bytes),
             Err(error) => {

@@ -1,7 +1,9 @@
 //! `auth:`, a method a file, and the `auth` of routes.
 
 mod api_key;
+mod caller;
 mod forward;
+mod jwt;
 
 use std::sync::Arc;
 
@@ -19,10 +21,13 @@ use super::tree::{Node, Value};
 type ReadMethod = fn(&mut Reader<'_>, &str, &Node, &str) -> Option<Arc<dyn Method>>;
 
 /// The methods by their words.
-const METHODS: &[(&str, ReadMethod)] = &[("api_key", |reader, name, node, path| reader.api_key(name, node, path))];
+const METHODS: &[(&str, ReadMethod)] = &[
+    ("api_key", |reader, name, node, path| reader.api_key(name, node, path)),
+    ("jwt", |reader, name, node, path| reader.jwt(name, node, path)),
+];
 
 /// The methods that are to come.
-const LATER: &[&str] = &["jwt", "introspection", "client_certificate", "hmac", "basic", "iam", "external"];
+const LATER: &[&str] = &["introspection", "client_certificate", "hmac", "basic", "iam", "external"];
 
 impl Reader<'_> {
     /// All entries of `auth` of one file.
