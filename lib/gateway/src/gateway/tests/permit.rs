@@ -22,6 +22,7 @@ routes:
   - {name: early, match: {path: /early}, limits: [early], to: orders}
   - {name: leased, match: {path: /leased}, limits: [leased], to: orders}
   - {name: told, match: {path: /told}, allow: {mode: off}, request: {headers: {set: {x-tenant: "${caller.tenant}", x-seen: "${request.headers['x-user-id']}"}}}, to: orders}
+  - {name: renamed, match: {path: /renamed}, request: {headers: {rename: {x-user-id: authorization}}}, to: orders}
   - {name: watched, match: {path: /watched}, allow: {mode: shadow}, to: orders}
   - {name: by-header, auth: none, allow: {mode: off}, match: {path: /open, headers: {x-user-id: {present: true}}}, to: {respond: {body: fooled}}}
   - {name: open, auth: none, allow: {mode: off}, match: {path: /open}, to: orders}
@@ -192,6 +193,17 @@ async fn an_upstream_is_told_who_calls_by_the_gateway_alone() {
     assert_eq!(headers.get_all(USER).iter().collect::<Vec<_>>(), ["ada"]);
     assert_eq!((&headers["x-tenant"], &headers["x-seen"]), (&"acme".parse().unwrap(), &"".parse().unwrap()));
     assert!(!format!("{headers:?}").contains("forged"), "{headers:?}");
+}
+
+#[tokio::test]
+async fn what_is_told_can_be_renamed_to_what_no_method_may_send_on() {
+    let (gateway, upstream) = gateway();
+    let mut request = by("GET /renamed", "acme read");
+    request.headers.insert("authorization", HeaderValue::from_static("forged"));
+    gateway.handle(request).await;
+    let headers = told(&upstream);
+    assert_eq!(headers.get_all("authorization").iter().collect::<Vec<_>>(), ["ada"]);
+    assert!(!headers.contains_key(USER));
 }
 
 #[tokio::test]
