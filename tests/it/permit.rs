@@ -1,5 +1,9 @@
 //! What callers may do, as a user has it: asked of `explain`, and of a gateway that runs.
 
+use aws_lc_rs::hmac;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
 use tollgate::clock::{Clock, SystemClock};
 
 use crate::cli::{Config, Dev, run};
@@ -18,6 +22,7 @@ routes:
   - {name: read, match: {path: /read}, allow: {scopes: [orders:read]}, to: {respond: {body: "read by ${caller.tenant}"}}}
   - {name: watched, match: {path: /watched}, allow: {scopes: [orders:read], mode: shadow}, to: {respond: {body: watched}}}
   - {name: acme, match: {path: /acme}, allow: {tenants: [acme]}, to: {respond: {body: acme}}}
+  - {name: passed-on, auth: none, allow: {mode: off}, match: {path: /passed/on}, to: orders}
   - {name: open, auth: none, match: {path: /open}, allow: {when: "request.query.a == '1'"}, to: {respond: {body: open}}}
 "#;
 
@@ -38,7 +43,7 @@ async fn explain(caller: &str, target: &str) -> (Option<i32>, String, String) {
 
 fn caller(tenant: &str, scopes: &str, groups: &str, age: u64) -> String {
     let now = SystemClock.now().secs();
-    serde_json::json!({
+    json!({
         "id": "ada", "tenant": tenant, "scopes": [scopes], "groups": [groups],
         "claims": {"org": "north", "auth_time": now - age},
     })
@@ -123,6 +128,20 @@ async fn a_caller_that_cannot_be_read_is_an_error_that_names_its_file() {
 }
 
 #[tokio::test]
+async fn no_client_can_tell_an_upstream_what_the_gateway_tells() {
+    let config = config();
+    let path = config.path();
+    let mut args = vec!["explain", "--config", path.to_str().unwrap(), "GET", "/passed/on", "-H", "x-own: kept"];
+    for field in
+        ["Client-Cert: forged", "client_cert: forged", "X_Amzn-Mtls_ClientCert: forged", "CLIENT.CERT.CHAIN: forged"]
+    {
+        args.extend(["-H", field]);
+    }
+    let (code, out, err) = run(&args).await;
+    assert!(code == Some(0) && out.contains("  forward   x-own: kept\n") && !out.contains("forged"), "{out}{err}");
+}
+
+#[tokio::test]
 async fn a_running_gateway_lets_in_whom_a_route_allows_and_logs_whom_it_does_not() {
     let (config, state) = (config(), format!("dynamodb:{}", dynamo::start()));
     let path = config.path();
@@ -148,4 +167,61 @@ async fn a_running_gateway_lets_in_whom_a_route_allows_and_logs_whom_it_does_not
     assert!(logged.contains("403 GET /read") && logged.contains("of the scopes"), "{logged}");
     let whole = dev.whole("/read", &keys[1]).await;
     assert!(!whole.to_ascii_lowercase().contains("www-authenticate"), "a key is no bearer token: {whole}");
+}
+
+const TOKENS: &str = r#"version: 1
+upstreams: {orders: {targets: "http://127.0.0.1:9"}}
+auth:
+  customers:
+    jwt:
+      {issuer: shop, any_audience: true, algorithms: HS256, keys: {secret: "file:secret.txt"}, forward: {sub: x-user-id, org: x-tenant-id}}
+defaults: {auth: customers}
+routes:
+  - {name: answered, match: {path: "/orgs/{org}"}, allow: {scopes: [orders:read, orders:list], when: "claims.org == params.org && now - claims.auth_time < 900"}, to: {respond: {body: "${claims.sub} of ${claims.org}"}}}
+  - {name: passed-on, match: {path: /passed/on}, to: orders}
+"#;
+
+/// A token of the shared secret (RFC 7515 §3.1).
+fn token(claims: &Value) -> String {
+    let signed = [json!({"alg": "HS256", "typ": "JWT"}), claims.clone()]
+        .map(|part| URL_SAFE_NO_PAD.encode(part.to_string()))
+        .join(".");
+    let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(hmac::sign(&key, signed.as_bytes())))
+}
+
+const SECRET: &str = "a secret of thirty-two bytes and more";
+
+#[tokio::test]
+async fn a_tokens_claims_decide_are_told_on_and_say_what_another_token_would_need() {
+    let config = Config::of(TOKENS);
+    config.add("secret.txt", SECRET);
+    let now = SystemClock.now().secs();
+    let claims = |scope: &str, age: u64| json!({"iss": "shop", "sub": "ada", "org": "north", "scope": scope, "auth_time": now - age, "exp": now + 600});
+    let bearer = |claims: &Value| format!("authorization: Bearer {}", token(claims));
+    let good = bearer(&claims("orders:list orders:read", 60));
+    let dev = Dev::start(&config, &[]).await;
+    for (target, field, status, body) in [
+        ("/orgs/north", &good, 200, "ada of north"),
+        ("/orgs/south", &good, 403, "\"code\":\"condition_failed\""),
+        ("/orgs/north", &bearer(&claims("orders:list orders:read", 901)), 403, "\"code\":\"condition_failed\""),
+        ("/orgs/north", &bearer(&claims("orders:read", 60)), 403, "\"code\":\"scope_missing\""),
+        ("/orgs/north", &"x-other: 1".to_owned(), 401, "\"code\":\"credentials_missing\""),
+    ] {
+        let (answered, told) = dev.get_with(target, field).await;
+        assert!(answered == status && told.contains(body), "{target}: {answered} {told}");
+    }
+    let whole = dev.whole("/orgs/north", &bearer(&claims("orders:read", 60))).await;
+    let challenge = "www-authenticate: Bearer error=\"insufficient_scope\", scope=\"orders:read orders:list\"\r\n";
+    assert!(whole.contains(challenge), "{whole}");
+
+    let path = config.path();
+    let args = ["explain", "--config", path.to_str().unwrap(), "GET", "/passed/on", "-H", &good];
+    let (_, out, _) = run(&[&args[..], &["-H", "X_User_ID: forged", "-H", "connection: x-user-id"]].concat()).await;
+    assert!(out.contains("  forward   x-user-id: ada\n") && out.contains("  forward   x-tenant-id: north\n"), "{out}");
+    assert!(!out.contains("forged") && !out.contains("Bearer"), "{out}");
+    config.add("caller.json", r#"{"id": "bo", "claims": {"sub": "bo"}}"#);
+    let caller = path.with_file_name("caller.json");
+    let (_, out, _) = run(&[&args[..], &["--as", caller.to_str().unwrap()]].concat()).await;
+    assert!(out.contains("  forward   x-user-id: bo\n") && !out.contains("x-tenant-id"), "{out}");
 }

@@ -2,11 +2,12 @@
 
 use serde_json::{Map, Value};
 
+use super::Method;
 use super::caller::{Caller, Identity};
 
 /// Who everyone is taken to be.
 #[derive(Debug, Clone)]
-pub struct Assumed(Caller);
+pub struct Assumed(Identity);
 
 /// The methods by which a caller may have come.
 const METHODS: [&str; 8] =
@@ -50,12 +51,13 @@ impl Assumed {
         if identity.id.is_empty() {
             return Err("it needs `id`, a text".to_owned());
         }
-        Ok(Self(Caller::of(identity)))
+        Ok(Self(identity))
     }
 
-    /// The caller.
-    pub(super) fn caller(&self) -> Caller {
-        self.0.clone()
+    /// The caller on a route that takes these methods: the first of them that sends claims on does.
+    pub(super) fn caller<'m>(&self, methods: impl IntoIterator<Item = &'m dyn Method>) -> Caller {
+        let forward = methods.into_iter().map(|method| method.sends(&self.0.claims)).find(|fields| !fields.is_empty());
+        Caller::of(Identity { forward: forward.unwrap_or_default(), ..self.0.clone() })
     }
 }
 
@@ -82,14 +84,14 @@ mod tests {
     fn a_caller_is_read_from_json() {
         let json = br#"{"id": "ada", "tenant": "acme", "plan": "pro", "via": "basic", "scopes": ["a", "b"],
                         "groups": ["staff"], "claims": {"org": {"id": 7}}}"#;
-        let caller = Assumed::parse(json).expect("a caller").caller();
+        let caller = Assumed::parse(json).expect("a caller").caller([]);
         assert_eq!((caller.id(), caller.tenant(), caller.plan(), caller.via()), ("ada", "acme", "pro", "basic"));
         assert_eq!(
             (caller.scopes(), caller.groups()),
             (&["a".to_owned(), "b".to_owned()][..], &["staff".to_owned()][..])
         );
         assert_eq!(caller.claims()["org"]["id"], 7);
-        let least = Assumed::parse(br#"{"id": "ada"}"#).expect("a caller").caller();
+        let least = Assumed::parse(br#"{"id": "ada"}"#).expect("a caller").caller([]);
         assert_eq!((least.tenant(), least.via(), least.claims().len()), ("", "jwt", 0));
     }
 

@@ -11,9 +11,11 @@ mod client_certificate;
 mod flights;
 mod granted;
 mod iam;
+pub mod jwt;
 mod key;
 pub mod keyring;
 mod known;
+mod mapping;
 mod recent;
 mod record;
 #[cfg(test)]
@@ -23,7 +25,8 @@ use std::fmt;
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::{Map, Value};
 
 pub use api_key::ApiKeys;
 pub use assumed::Assumed;
@@ -34,6 +37,7 @@ pub use granted::Granted;
 pub use iam::{Iam, Principal};
 pub use key::{ApiKey, Pepper};
 pub use known::{REVOKED_AT_LAST, REVOKED_WITHIN};
+pub use mapping::{ClaimPath, Mapping};
 
 use crate::clock::Timestamp;
 use crate::exchange::{After, Body, BodyFault, Origin, Request};
@@ -90,6 +94,12 @@ pub trait Method: fmt::Debug + Send + Sync {
 
     /// The fields that it sends on of its own: no client may send them.
     fn forwards(&self) -> Vec<HeaderName> {
+        Vec::new()
+    }
+
+    /// What it sends on of a caller of whom this is said.
+    fn sends(&self, claims: &Map<String, Value>) -> Vec<(HeaderName, HeaderValue)> {
+        let _ = claims;
         Vec::new()
     }
 
@@ -256,7 +266,7 @@ impl Auth {
             now: about.now,
         };
         let identified = match about.assumed {
-            Some(assumed) => Ok(assumed.caller()),
+            Some(assumed) => Ok(assumed.caller(ways.uses().map(|used| &*used.entry.method))),
             None => ways.identify(&asked, world, after).await,
         };
         // In shadow an upstream may still judge the credentials, as before there was an `auth`.

@@ -15,7 +15,7 @@ impl Method for Word {
         _: &'a mut After,
     ) -> BoxFuture<'a, Result<Caller, Denied>> {
         let said = asked.headers.get(self.0).map(|value| value.to_str().unwrap());
-        let own: http::HeaderValue = self.0.parse().unwrap();
+        let own: HeaderValue = self.0.parse().unwrap();
         let forward = vec![(HeaderName::from_static("x-from"), own.clone()), (self.0.parse().unwrap(), own)];
         let identity = Identity { via: "none", id: self.0.to_owned(), forward, ..Identity::default() };
         let word = match said {

@@ -105,3 +105,126 @@ fn written(entry: &Node, name: &HeaderName) -> Option<Place> {
         Some(node.place)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::auth::{Caller, Challenge, Denied, Method, Presented};
+    use crate::config::{Files, Host, compile};
+    use crate::exchange::After;
+    use crate::forward::BoxFuture;
+    use crate::gateway::World;
+
+    /// A method that reads its credential from `x-token` and sends these on.
+    #[derive(Debug)]
+    struct Sends(Vec<HeaderName>);
+
+    impl Method for Sends {
+        fn identify<'a>(
+            &'a self,
+            _: &'a Presented<'a>,
+            _: &'a World,
+            _: &'a mut After,
+        ) -> BoxFuture<'a, Result<Caller, Denied>> {
+            Box::pin(std::future::ready(Err(Denied::Missing)))
+        }
+
+        fn strip(&self, request: &mut Request) {
+            request.headers.remove("x-token");
+        }
+
+        fn challenge(&self) -> Challenge {
+            Challenge::Bearer
+        }
+
+        fn forwards(&self) -> Vec<HeaderName> {
+            self.0.clone()
+        }
+
+        fn describe(&self) -> String {
+            "sends".to_owned()
+        }
+    }
+
+    struct Nothing;
+
+    impl Files for Nothing {
+        fn read(&self, path: &str) -> Result<Vec<u8>, String> {
+            Err(format!("{path} is not there"))
+        }
+
+        fn list(&self, _: &str) -> Result<Vec<String>, String> {
+            Ok(Vec::new())
+        }
+    }
+
+    /// What is said of an entry that sends these on.
+    fn said(names: &[&str]) -> Vec<String> {
+        let env = |_: &str| None;
+        let mut reader = Reader::new(Host { files: &Nothing, env: &env });
+        let names = names.iter().map(|name| name.parse().expect("a name")).collect();
+        let entry = Entry { name: Arc::from("customers"), method: Arc::new(Sends(names)) };
+        reader.auth = BTreeMap::from([("customers".to_owned(), Some(Arc::new(entry)))]);
+        let forwards = reader.auth["customers"].as_ref().expect("an entry").method.forwards();
+        let each = (0..forwards.len()).filter_map(|at| reader.wrong_forward(&forwards[at], &forwards[..at]));
+        each.collect()
+    }
+
+    #[test]
+    fn what_identifies_the_caller_may_be_sent_on_under_any_name_of_its_own() {
+        let fine = ["x-user-id", "x_tenant", "x-forwarded-user", "x-forwarded-email", "remote-user", "client-cert"];
+        assert_eq!(said(&fine), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_the_clients_or_the_gateways_own_is_refused_in_every_spelling() {
+        for name in [
+            "host",
+            "connection",
+            "keep-alive",
+            "transfer-encoding",
+            "content-length",
+            "authorization",
+            "cookie",
+            "x-forwarded-for",
+            "x_forwarded_for",
+            "x-request-id",
+            "via",
+        ] {
+            let said = said(&[name]);
+            assert!(said.len() == 1 && said[0].contains("the gateway's own"), "{name}: {said:?}");
+        }
+    }
+
+    #[test]
+    fn two_values_under_one_name_or_what_looks_like_one_are_refused() {
+        assert_eq!(said(&["x-user", "x-user"]), ["two values are sent on as the header \"x-user\""]);
+        assert_eq!(said(&["x-user", "x_user"]), ["upstreams may take the headers \"x-user\" and \"x_user\" for one"]);
+    }
+
+    #[test]
+    fn a_field_that_carries_a_credential_cannot_be_sent_on_since_no_client_could_bring_it() {
+        let said = said(&["x-token"]);
+        assert!(said.len() == 1 && said[0].starts_with("\"customers\" reads its credential"), "{said:?}");
+    }
+
+    #[test]
+    fn entries_that_send_nothing_on_are_not_spoken_of() {
+        let config = "version: 1\nauth: {a: {api_key: {header: x-user, pepper: \"env:P\"}}}\n\
+                      routes: [{name: r, auth: a, match: {path: /}, to: {respond: {}}}]";
+        struct One(&'static str);
+        impl Files for One {
+            fn read(&self, _: &str) -> Result<Vec<u8>, String> {
+                Ok(self.0.as_bytes().to_vec())
+            }
+            fn list(&self, _: &str) -> Result<Vec<String>, String> {
+                Ok(Vec::new())
+            }
+        }
+        let compiled = compile("gateway.yaml", Host { files: &One(config), env: &|_| None }).expect("it compiles");
+        assert!(!compiled.routes.asserted.holds("x-user") && compiled.routes.asserted.holds("client-cert"));
+    }
+}

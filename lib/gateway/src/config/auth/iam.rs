@@ -53,16 +53,24 @@ impl Reader<'_> {
         let mut fields = Fields::of(node, "`caller`", &mut self.problems)?;
         let mut granted = Granted::default();
         if tenant {
-            granted.tenant = fields.take("tenant").and_then(|node| self.fixed_text(node, "`tenant`"));
+            granted.tenant = fields.take("tenant").and_then(|node| self.written_out(node));
         }
-        if let Some(node) = fields.take("plan") {
-            granted.plan = self.fixed_text(node, "`plan`")?;
-        }
+        granted.plan = fields.take("plan").and_then(|node| self.written_out(node)).unwrap_or_default();
         for (name, list) in [("scopes", &mut granted.scopes), ("groups", &mut granted.groups)] {
             let given = fields.take(name).map(items).unwrap_or_default();
-            list.extend(given.iter().filter_map(|node| self.fixed_text(node, "what a caller has")));
+            list.extend(given.iter().filter_map(|node| self.written_out(node)));
         }
         fields.finish(&mut self.problems);
         Some(granted)
+    }
+
+    /// Where a token's claims are looked up, a word here is that word.
+    fn written_out(&mut self, node: &Node) -> Option<String> {
+        let text = self.fixed_text(node, "what a caller has")?;
+        if text.starts_with("claims.") || text.starts_with("claims[") {
+            let message = format!("\"{text}\": what a caller has is written out here, and no claim is looked up");
+            self.problems.error(node.place, message);
+        }
+        Some(text)
     }
 }

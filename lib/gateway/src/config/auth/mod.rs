@@ -1,9 +1,11 @@
 //! `auth:`, a method a file, and the `auth` of routes.
 
 mod api_key;
+mod caller;
 mod client_certificate;
 mod forward;
 mod iam;
+mod jwt;
 
 use std::sync::Arc;
 
@@ -25,10 +27,11 @@ const METHODS: &[(&str, ReadMethod)] = &[
     ("api_key", |reader, name, node, path| reader.api_key(name, node, path)),
     ("client_certificate", |reader, name, node, path| reader.client_certificate(name, node, path)),
     ("iam", |reader, name, node, path| reader.iam(name, node, path)),
+    ("jwt", |reader, name, node, path| reader.jwt(name, node, path)),
 ];
 
 /// The methods that are to come.
-const LATER: &[&str] = &["jwt", "introspection", "hmac", "basic", "external"];
+const LATER: &[&str] = &["introspection", "hmac", "basic", "external"];
 
 impl Reader<'_> {
     /// All entries of `auth` of one file.

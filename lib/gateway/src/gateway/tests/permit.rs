@@ -22,6 +22,7 @@ routes:
   - {name: early, match: {path: /early}, limits: [early], to: orders}
   - {name: leased, match: {path: /leased}, limits: [leased], to: orders}
   - {name: told, match: {path: /told}, allow: {mode: off}, request: {headers: {set: {x-tenant: "${caller.tenant}", x-seen: "${request.headers['x-user-id']}"}}}, to: orders}
+  - {name: renamed, match: {path: /renamed}, request: {headers: {rename: {x-user-id: authorization}}}, to: orders}
   - {name: watched, match: {path: /watched}, allow: {mode: shadow}, to: orders}
   - {name: by-header, auth: none, allow: {mode: off}, match: {path: /open, headers: {x-user-id: {present: true}}}, to: {respond: {body: fooled}}}
   - {name: open, auth: none, allow: {mode: off}, match: {path: /open}, to: orders}
@@ -64,6 +65,10 @@ impl AuthMethod for Says {
 
     fn forwards(&self) -> Vec<HeaderName> {
         vec![USER]
+    }
+
+    fn sends(&self, claims: &serde_json::Map<String, serde_json::Value>) -> Vec<(HeaderName, HeaderValue)> {
+        claims.get("sub").map(|sub| (USER, sub.as_str().unwrap().parse().unwrap())).into_iter().collect()
     }
 
     fn describe(&self) -> String {
@@ -191,6 +196,17 @@ async fn an_upstream_is_told_who_calls_by_the_gateway_alone() {
 }
 
 #[tokio::test]
+async fn what_is_told_can_be_renamed_to_what_no_method_may_send_on() {
+    let (gateway, upstream) = gateway();
+    let mut request = by("GET /renamed", "acme read");
+    request.headers.insert("authorization", HeaderValue::from_static("forged"));
+    gateway.handle(request).await;
+    let headers = told(&upstream);
+    assert_eq!(headers.get_all("authorization").iter().collect::<Vec<_>>(), ["ada"]);
+    assert!(!headers.contains_key(USER));
+}
+
+#[tokio::test]
 async fn a_route_for_anyone_is_neither_found_nor_reached_by_what_only_the_gateway_tells() {
     let (gateway, upstream) = gateway();
     let mut request = request("GET /open");
@@ -203,10 +219,12 @@ async fn a_route_for_anyone_is_neither_found_nor_reached_by_what_only_the_gatewa
 #[tokio::test]
 async fn who_is_assumed_stands_in_wherever_somebody_must_be_known_and_nowhere_else() {
     let (gateway, upstream) = gateway();
-    let gateway = gateway.assuming(Assumed::parse(br#"{"id": "bo", "tenant": "acme", "scopes": ["read"]}"#).unwrap());
+    let bo = br#"{"id": "bo", "tenant": "acme", "scopes": ["read"], "claims": {"sub": "bo"}}"#;
+    let gateway = gateway.assuming(Assumed::parse(bo).unwrap());
     let served = gateway.handle(by("GET /told", "other write")).await;
     assert_eq!(served.exchange.caller.as_ref().map(|caller| (caller.id(), caller.tenant())), Some(("bo", "acme")));
     assert!(!told(&upstream).contains_key("x-key"), "credentials come off as ever");
+    assert_eq!(told(&upstream)[USER], "bo", "its claims go on as a token's would");
     assert_eq!(stopped(&gateway.handle(request("GET /default")).await), (200, None));
     let open = gateway.handle(request("GET /open")).await;
     assert_eq!(open.exchange.caller.map(|caller| caller.via()), Some("none"));
