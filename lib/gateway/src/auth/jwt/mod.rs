@@ -120,7 +120,7 @@ impl Jwt {
             return Err(format!("the token's alg {} is not one of `algorithms`", token.algorithm));
         }
         if let Some(typ) = &token.typ
-            && !policy.types.contains(&media_type(typ))
+            && !policy.types.iter().any(|own| own.eq_ignore_ascii_case(media_type(typ)))
         {
             return Err(format!("the token's typ is {:?}", short(typ)));
         }
@@ -148,10 +148,12 @@ struct Judged<'t> {
     caller: Caller,
 }
 
-/// A `typ` as it is compared: a media type whose `application/` may be left out (RFC 7515 §4.1.9).
-fn media_type(typ: &str) -> String {
-    let typ = typ.to_ascii_lowercase();
-    typ.strip_prefix("application/").map_or_else(|| typ.clone(), str::to_owned)
+/// A `typ` as it is compared, case aside: a media type whose `application/` may be left out (RFC 7515 §4.1.9).
+fn media_type(typ: &str) -> &str {
+    match typ.split_at_checked("application/".len()) {
+        Some((prefix, rest)) if prefix.eq_ignore_ascii_case("application/") => rest,
+        _ => typ,
+    }
 }
 
 impl Method for Jwt {

@@ -55,7 +55,7 @@ struct Header {
 
 impl Header {
     fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let members = json::object(bytes).map_err(|why| format!("the token's header: {why}"))?;
+        let mut members = json::object(bytes).map_err(|why| format!("the token's header: {why}"))?;
         if members.contains_key("crit") {
             return Err("the token's header has `crit`, and no extension is understood here".to_owned());
         }
@@ -65,18 +65,18 @@ impl Header {
         if let Some(name) = ["zip", "enc"].into_iter().find(|name| members.contains_key(*name)) {
             return Err(format!("the token's header has `{name}`, as signed tokens do not"));
         }
-        let alg = text(&members, "alg")?.ok_or("the token's header has no alg")?;
-        let algorithm = Algorithm::named(alg).ok_or_else(|| format!("the token's alg is {:?}", short(alg)))?;
-        let kid = text(&members, "kid")?.map(str::to_owned);
+        let alg = text(&mut members, "alg")?.ok_or("the token's header has no alg")?;
+        let algorithm = Algorithm::named(&alg).ok_or_else(|| format!("the token's alg is {:?}", short(&alg)))?;
+        let kid = text(&mut members, "kid")?;
         if kid.as_ref().is_some_and(|kid| kid.len() > LONGEST_KID) {
             return Err(format!("the token's kid has more than {LONGEST_KID} bytes"));
         }
-        Ok(Self { algorithm, kid, typ: text(&members, "typ")?.map(str::to_owned) })
+        Ok(Self { algorithm, kid, typ: text(&mut members, "typ")? })
     }
 }
 
-fn text<'m>(members: &'m Map<String, Value>, name: &str) -> Result<Option<&'m str>, String> {
-    match members.get(name) {
+fn text(members: &mut Map<String, Value>, name: &str) -> Result<Option<String>, String> {
+    match members.get_mut(name).map(Value::take) {
         Some(Value::String(text)) => Ok(Some(text)),
         Some(_) => Err(format!("the token's {name} is no string")),
         None => Ok(None),
