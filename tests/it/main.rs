@@ -17,6 +17,7 @@ mod hostile;
 mod keys;
 mod lambda;
 mod local_door;
+mod permit;
 mod process;
 mod program;
 mod runtime_api;

@@ -1,225 +1,77 @@
-//! What a token costs: µs to verify one by `jwt`, beside what the crypto library alone takes for the same signatures with
-//! its key parsed once, and µs for one that is remembered. Each figure is the least of several rounds, which take turns,
-//! so that whatever else the machine does falls on both.
+//! What a bench of tokens needs, into a folder: two key pairs, their public keys as a JWK set and as PEM, and for each
+//! as many tokens as were asked for, each of another user.
 
-use std::sync::Arc;
+use std::fmt::Write as _;
+use std::path::Path;
 
+use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::rsa::KeySize;
-use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, ParsedPublicKey,
-    RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, RsaKeyPair,
-};
+use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, RSA_PKCS1_SHA256};
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderValue, Method};
-use serde_json::{Value, json};
-use tokio::time::Instant;
-use tollgate::auth::{self, Auth, Presented};
-use tollgate::clock::{SystemClock, Timestamp};
-use tollgate::config::{Files, Host, compile};
-use tollgate::exchange::{After, Origin, Response, Scheme};
-use tollgate::forward::{BoxFuture, FaultKind, Outbound, Target, Upstream, UpstreamFault};
-use tollgate::gateway::World;
-use tollgate::secret::NoVault;
-use tollgate::table::MemoryTable;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use tollgate::clock::{Clock, SystemClock};
 
 type Fault = Box<dyn std::error::Error>;
 
-const CONFIG: &str = "
-version: 1
-auth:
-  customers:
-    jwt:
-      issuer: https://login.example.com/
-      audiences: [orders-api]
-      keys: {file: jwks.json}
-      caller: {id: claims.sub, tenant: claims.org, scopes: claims.scope}
-routes:
-  - {name: a, auth: customers, match: {path: /}, to: {respond: {}}}
-";
+fn main() -> Result<(), Fault> {
+    let mut args = std::env::args().skip(1);
+    let folder = args.next().ok_or("tokens FOLDER COUNT")?;
+    let count: u32 = args.next().ok_or("tokens FOLDER COUNT")?.parse()?;
+    let (folder, random) = (Path::new(&folder), SystemRandom::new());
+    std::fs::create_dir_all(folder)?;
+    let rsa = RsaKeyPair::generate(KeySize::Rsa2048)?;
+    let ec = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)?;
 
-const ROUNDS: u32 = 40;
-const TOKENS: u32 = 200;
+    // Uncompressed: 4, then both coordinates.
+    let (x, y) = ec.public_key().as_ref().get(1..).ok_or("a point")?.split_at(32);
+    let (n, e) = (rsa.public_key().modulus(), rsa.public_key().exponent());
+    let [n, e] = [n.big_endian_without_leading_zero(), e.big_endian_without_leading_zero()].map(encoded);
+    let set = format!(
+        r#"{{"keys":[{{"kty":"RSA","kid":"r","alg":"RS256","use":"sig","n":"{n}","e":"{e}"}},{{"kty":"EC","kid":"e","alg":"ES256","use":"sig","crv":"P-256","x":"{}","y":"{}"}}]}}"#,
+        encoded(x),
+        encoded(y)
+    );
+    std::fs::write(folder.join("jwks.json"), set)?;
+    std::fs::write(folder.join("rs256.pem"), pem(AsDer::as_der(rsa.public_key())?.as_ref()))?;
+    std::fs::write(folder.join("es256.pem"), pem(AsDer::as_der(ec.public_key())?.as_ref()))?;
 
-/// A key that signs, and the same one as the crypto library checks with it.
-struct Signer {
-    alg: &'static str,
-    jwk: Value,
-    sign: Box<dyn Fn(&[u8]) -> Result<Vec<u8>, Fault>>,
-    check: ParsedPublicKey,
-}
-
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Fault> {
-    let world = World {
-        table: Arc::new(MemoryTable::default()),
-        upstream: Arc::new(Nowhere),
-        clock: Arc::new(SystemClock),
-        environments: None,
-        vault: Arc::new(NoVault),
-    };
-    for signer in [es256()?, rs256()?] {
-        figures(&signer, &world).await?;
+    let expires = SystemClock.now().secs() + 86_400;
+    for (algorithm, kid) in [("RS256", "r"), ("ES256", "e")] {
+        let mut tokens = String::new();
+        for user in 0..count {
+            let header = encoded(format!(r#"{{"alg":"{algorithm}","typ":"JWT","kid":"{kid}"}}"#));
+            let claims = encoded(format!(
+                r#"{{"iss":"https://login.example.com/","aud":"orders-api","sub":"user-{user}","org":"acme","scope":"orders:read","exp":{expires}}}"#
+            ));
+            let text = format!("{header}.{claims}");
+            let signature = if algorithm == "RS256" {
+                let mut signature = vec![0; rsa.public_modulus_len()];
+                rsa.sign(&RSA_PKCS1_SHA256, &random, text.as_bytes(), &mut signature)?;
+                encoded(signature)
+            } else {
+                encoded(ec.sign(&random, text.as_bytes())?)
+            };
+            writeln!(tokens, "{text}.{signature}")?;
+        }
+        std::fs::write(folder.join(format!("{}.txt", algorithm.to_lowercase())), tokens)?;
     }
     Ok(())
 }
 
-async fn figures(signer: &Signer, world: &World) -> Result<(), Fault> {
-    let now = world.clock.now();
-    let tokens = (0..TOKENS).map(|number| token(signer, number, now)).collect::<Result<Vec<_>, _>>()?;
-    let (mut ours, mut library, mut remembered) = (f64::MAX, f64::MAX, f64::MAX);
-    for _ in 0..ROUNDS {
-        // A new one remembers none of them.
-        let method = method(signer)?;
-        let started = Instant::now();
-        for token in &tokens {
-            identify(&*method, token, world, now).await?;
+fn encoded(bytes: impl AsRef<[u8]>) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// A public key as PEM (RFC 7468 §13).
+fn pem(der: &[u8]) -> String {
+    let text = STANDARD.encode(der);
+    let mut lines = "-----BEGIN PUBLIC KEY-----\n".to_owned();
+    for (at, letter) in text.chars().enumerate() {
+        if at > 0 && at % 64 == 0 {
+            lines.push('\n');
         }
-        ours = ours.min(each(started));
-        let started = Instant::now();
-        for token in &tokens {
-            signer.check.verify_sig(token.signed.as_bytes(), &token.signature).map_err(|_| "a signature is wrong")?;
-        }
-        library = library.min(each(started));
-        let started = Instant::now();
-        for token in &tokens {
-            identify(&*method, token, world, now).await?;
-        }
-        remembered = remembered.min(each(started));
+        lines.push(letter);
     }
-    let (alg, bytes) = (signer.alg, tokens.first().map_or(0, |token| token.headers.iter().map(|(_, v)| v.len()).sum()));
-    print(&format!(
-        "{alg}: verified in {ours:.2} µs, by the crypto library alone in {library:.2} µs, {:.2} times; remembered \
-         {remembered:.2} µs ({bytes} bytes of a field)",
-        ours / library
-    ));
-    Ok(())
-}
-
-fn each(started: Instant) -> f64 {
-    started.elapsed().as_secs_f64() * 1e6 / f64::from(TOKENS)
-}
-
-async fn identify(method: &dyn auth::Method, token: &Token, world: &World, now: Timestamp) -> Result<(), Fault> {
-    let asked = Presented {
-        method: &Method::GET,
-        path: "/",
-        query: None,
-        headers: &token.headers,
-        origin: &token.origin,
-        body: None,
-        route: &token.route,
-        now,
-    };
-    let caller = method.identify(&asked, world, &mut After::default()).await.map_err(|why| format!("{why:?}"))?;
-    std::hint::black_box(caller);
-    Ok(())
-}
-
-/// A token, as a request brings it and in parts.
-struct Token {
-    headers: HeaderMap,
-    origin: Origin,
-    route: Arc<str>,
-    signed: String,
-    signature: Vec<u8>,
-}
-
-/// The claims are those of a common access token.
-fn token(signer: &Signer, number: u32, now: Timestamp) -> Result<Token, Fault> {
-    let header = json!({"alg": signer.alg, "typ": "at+jwt", "kid": "2026-11"});
-    let claims = json!({
-        "iss": "https://login.example.com/", "aud": ["orders-api", "https://login.example.com/userinfo"],
-        "sub": format!("auth0|{number:024}"), "client_id": "b1946ac92492d2347c6235b4d2611184", "org": "acme",
-        "iat": now.secs() - 10, "exp": now.secs() + 86_400, "jti": format!("{number:032x}"),
-        "scope": "openid profile orders:read orders:write",
-    });
-    let encode = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
-    let signed = format!("{}.{}", encode(header), encode(claims));
-    let signature = (signer.sign)(signed.as_bytes())?;
-    let text = format!("Bearer {signed}.{}", URL_SAFE_NO_PAD.encode(&signature));
-    let headers = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_str(&text)?)]);
-    let origin = Origin {
-        ip: [192, 0, 2, 1].into(),
-        scheme: Scheme::Https,
-        host: "api.example.com".to_owned(),
-        version: "1.1",
-        id: "id".to_owned(),
-        seed: 7,
-        deadline: None,
-        front_time: None,
-        client_certificate: None,
-        iam: None,
-    };
-    Ok(Token { headers, origin, route: "a".into(), signed, signature })
-}
-
-fn es256() -> Result<Signer, Fault> {
-    let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)?;
-    let point = pair.public_key().as_ref();
-    let (x, y) = point.get(1..).and_then(|point| point.split_at_checked(32)).ok_or("no point")?;
-    let jwk = json!({"kty": "EC", "crv": "P-256", "x": URL_SAFE_NO_PAD.encode(x), "y": URL_SAFE_NO_PAD.encode(y)});
-    let check = ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point)?;
-    let sign = move |message: &[u8]| Ok(pair.sign(&SystemRandom::new(), message)?.as_ref().to_vec());
-    Ok(Signer { alg: "ES256", jwk, sign: Box::new(sign), check })
-}
-
-fn rs256() -> Result<Signer, Fault> {
-    let pair = RsaKeyPair::generate(KeySize::Rsa2048)?;
-    // SEQUENCE { INTEGER n, INTEGER e } (RFC 8017 §A.1.1), of 2048 bits and 65537.
-    let der = pair.public_key().as_ref();
-    let (n, e) = der.get(9..265).zip(der.get(267..)).ok_or("no key of 2048 bits")?;
-    let jwk = json!({"kty": "RSA", "n": URL_SAFE_NO_PAD.encode(n), "e": URL_SAFE_NO_PAD.encode(e)});
-    let check = ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, der)?;
-    let sign = move |message: &[u8]| {
-        let mut signature = vec![0; pair.public_modulus_len()];
-        pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature)?;
-        Ok(signature)
-    };
-    Ok(Signer { alg: "RS256", jwk, sign: Box::new(sign), check })
-}
-
-/// The config's entry, with this signer's key.
-fn method(signer: &Signer) -> Result<Arc<dyn auth::Method>, Fault> {
-    let mut jwk = signer.jwk.clone();
-    jwk["kid"] = "2026-11".into();
-    let files = Texts(json!({"keys": [jwk]}).to_string());
-    let compiled =
-        compile("gateway.yaml", Host { files: &files, env: &|_| None }).map_err(|wrong| wrong.to_string())?;
-    let route = compiled.routes.routes.first().ok_or("no route")?;
-    let Auth::Any(ways) = &route.auth else { return Err("the route takes anyone".into()) };
-    let used = ways.all().iter().flat_map(|way| way.uses()).next().ok_or("no method")?;
-    Ok(Arc::clone(&used.entry.method))
-}
-
-/// The config, and the keys.
-struct Texts(String);
-
-impl Files for Texts {
-    fn read(&self, path: &str) -> Result<Vec<u8>, String> {
-        Ok(if path == "gateway.yaml" { CONFIG.as_bytes() } else { self.0.as_bytes() }.to_vec())
-    }
-
-    fn list(&self, _: &str) -> Result<Vec<String>, String> {
-        Err("there is no folder".to_owned())
-    }
-}
-
-/// Nothing is behind.
-#[derive(Debug)]
-struct Nowhere;
-
-impl Upstream for Nowhere {
-    fn send<'a>(&'a self, _: &'a Target, _: Outbound) -> BoxFuture<'a, Result<Response, UpstreamFault>> {
-        let detail = "nothing is there".to_owned();
-        let fault = UpstreamFault { kind: FaultKind::Connect, stale_connection: false, detail };
-        Box::pin(std::future::ready(Err(fault)))
-    }
-}
-
-#[expect(clippy::print_stdout, reason = "a figure is what this program is for")]
-fn print(line: &str) {
-    println!("{line}");
+    lines + "\n-----END PUBLIC KEY-----\n"
 }

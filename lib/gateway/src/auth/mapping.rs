@@ -103,9 +103,14 @@ impl Mapping {
         let scopes = self.scopes.iter().find(|path| path.of(&claims).is_some());
         let scopes = scopes.map_or(Ok(Vec::new()), |path| texts(path, &claims, true))?;
         let groups = self.groups.as_ref().map_or(Ok(Vec::new()), |path| texts(path, &claims, false))?;
-        let forward = self.forward.iter().filter_map(|(path, name)| Some((name.clone(), field(path.of(&claims)?)?)));
-        let forward = forward.collect();
+        let forward = self.sends(&claims);
         Ok(Identity { via, id, tenant, plan, scopes, groups, claims, forward })
+    }
+
+    /// The fields that go on of these claims.
+    pub(super) fn sends(&self, claims: &Map<String, Value>) -> Vec<(HeaderName, HeaderValue)> {
+        let each = self.forward.iter().filter_map(|(path, name)| Some((name.clone(), field(path.of(claims)?)?)));
+        each.collect()
     }
 }
 

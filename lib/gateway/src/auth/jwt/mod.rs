@@ -20,7 +20,8 @@ mod weak;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use http::HeaderName;
+use http::{HeaderName, HeaderValue};
+use serde_json::{Map, Value};
 
 pub use algorithm::Algorithm;
 pub use claims::Rules;
@@ -178,6 +179,10 @@ impl Method for Jwt {
 
     fn forwards(&self) -> Vec<HeaderName> {
         self.policy.mapping.forward.iter().map(|(_, name)| name.clone()).collect()
+    }
+
+    fn sends(&self, claims: &Map<String, Value>) -> Vec<(HeaderName, HeaderValue)> {
+        self.policy.mapping.sends(claims)
     }
 
     fn describe(&self) -> String {

@@ -2,6 +2,7 @@
 
 mod api_key;
 mod caller;
+mod forward;
 mod jwt;
 
 use std::sync::Arc;

@@ -293,7 +293,7 @@ fn claims_go_on_as_fields_and_none_that_would_say_something_else() {
     assert_eq!(names, ["x-user-id", "x-n", "x-list", "x-b", "x-y"]);
     let sent = |claims: &Value| -> Vec<String> {
         let caller = desk.check(&jwt, claims).unwrap();
-        let text = |(name, value): &(HeaderName, http::HeaderValue)| {
+        let text = |(name, value): &(HeaderName, HeaderValue)| {
             format!("{name}: {}", String::from_utf8_lossy(value.as_bytes()))
         };
         caller.forward().iter().map(text).collect()
