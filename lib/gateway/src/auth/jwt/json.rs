@@ -13,7 +13,7 @@ const DEEPEST: usize = 32;
 ///
 /// # Errors
 /// Why there is none.
-pub(super) fn object(bytes: &[u8]) -> Result<Map<String, Value>, String> {
+pub(in crate::auth) fn object(bytes: &[u8]) -> Result<Map<String, Value>, String> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = Strict(DEEPEST).deserialize(&mut deserializer).map_err(|error| error.to_string())?;
     deserializer.end().map_err(|error| error.to_string())?;

@@ -23,6 +23,8 @@ pub struct KeySet {
     /// Grows with each set that takes the place of another: what was verified by an earlier one is verified again.
     pub generation: u64,
     keys: Vec<Key>,
+    /// Keys of no use that nobody was warned of when they were read: they are told of where a key is missed.
+    pub(in crate::auth) left_out: Vec<String>,
 }
 
 impl KeySet {
@@ -47,7 +49,7 @@ impl KeySet {
         if more {
             left_out.push(format!("keys after the first {MOST} are left out"));
         }
-        Ok((Self { generation, keys }, left_out))
+        Ok((Self { generation, keys, left_out: Vec::new() }, left_out))
     }
 
     /// The set that a secret is, for these of the HMAC algorithms.
@@ -55,7 +57,7 @@ impl KeySet {
     /// # Errors
     /// That it is too short, without a part of it.
     pub fn secret(secret: &[u8], algorithms: &[Algorithm], generation: u64) -> Result<Self, String> {
-        Ok(Self { generation, keys: vec![Key::secret(secret, algorithms)?] })
+        Ok(Self { generation, keys: vec![Key::secret(secret, algorithms)?], left_out: Vec::new() })
     }
 
     /// How many keys can be used.
@@ -98,10 +100,12 @@ impl KeySet {
             }
             tried += 1;
         }
+        let and = if self.left_out.is_empty() { "" } else { "; " };
+        let left_out = self.left_out.join("; ");
         Err(match (tried, kid) {
             (0, Some(kid)) if self.has(kid) => format!("the key {kid:?} is not one for {algorithm}"),
-            (0, Some(kid)) => format!("there is no key {kid:?}"),
-            (0, None) => format!("there is no key for {algorithm}"),
+            (0, Some(kid)) => format!("there is no key {kid:?}{and}{left_out}"),
+            (0, None) => format!("there is no key for {algorithm}{and}{left_out}"),
             _ if fitting.next().is_some() => format!("it names no key, and none of the first {MOST_TRIED} signed it"),
             _ => "the signature is wrong".to_owned(),
         })

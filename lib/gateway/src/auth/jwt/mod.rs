@@ -4,8 +4,8 @@
 //! neither keys nor a signature. Nothing of it counts until the signature is verified.
 
 mod algorithm;
-mod claims;
-mod json;
+pub(super) mod claims;
+pub(super) mod json;
 mod jwk;
 mod key;
 mod key_set;
@@ -17,7 +17,6 @@ mod tests;
 mod token;
 mod weak;
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
@@ -74,13 +73,13 @@ impl Jwt {
     }
 
     async fn caller(&self, asked: &Presented<'_>, world: &World, after: &mut After) -> Result<Caller, Denied> {
-        let token = self.presented(asked).map_err(|why| self.invalid(&why))?.ok_or(Denied::Missing)?;
+        let token = Source::only(&self.policy.from, asked).map_err(|why| self.invalid(&why))?.ok_or(Denied::Missing)?;
         let text = std::str::from_utf8(&token).map_err(|_| self.invalid("the token is no text"))?;
         let hash = Remembered::hash(&self.name, text);
         if let Some(hash) = &hash
             && let Some(verified) = self.remembered.get(hash)
         {
-            let keys = self.keys(verified.kid.as_deref(), world, after).await?;
+            let keys = self.keys(verified.kid.as_deref(), asked, world, after).await?;
             if keys.generation == verified.generation {
                 verified.window.holds(asked.now).map_err(|why| self.invalid(&why))?;
                 return Ok(verified.caller.clone());
@@ -88,7 +87,7 @@ impl Jwt {
             self.remembered.forget(hash);
         }
         let judged = self.judge(text, asked.now).map_err(|why| self.invalid(&why))?;
-        let keys = self.keys(judged.token.kid.as_deref(), world, after).await?;
+        let keys = self.keys(judged.token.kid.as_deref(), asked, world, after).await?;
         let verified = self.verify(judged, &keys).map_err(|why| self.invalid(&why))?;
         let caller = verified.caller.clone();
         if let Some(hash) = hash {
@@ -97,20 +96,19 @@ impl Jwt {
         Ok(caller)
     }
 
-    async fn keys(&self, kid: Option<&str>, world: &World, after: &mut After) -> Result<Arc<KeySet>, Denied> {
-        let keys = self.policy.keys.get(kid, world, after).await;
+    async fn keys(
+        &self,
+        kid: Option<&str>,
+        asked: &Presented<'_>,
+        world: &World,
+        after: &mut After,
+    ) -> Result<Arc<KeySet>, Denied> {
+        let keys = self.policy.keys.get(kid, asked.origin.deadline, world, after).await;
         keys.map_err(|why| Denied::Unchecked(format!("{}: {why}", self.name)))
     }
 
     fn invalid(&self, why: &str) -> Denied {
         Denied::Invalid(format!("{}: {why}", self.name))
-    }
-
-    /// The one token of a request. Two are refused: which of them would an upstream believe?
-    fn presented<'r>(&self, asked: &Presented<'r>) -> Result<Option<Cow<'r, [u8]>>, String> {
-        let mut all = self.policy.from.iter().flat_map(|source| source.tokens(asked));
-        let one = all.next();
-        if all.next().is_some() { Err("there is more than one token".to_owned()) } else { Ok(one) }
     }
 
     /// All that can be said of a token without its key.

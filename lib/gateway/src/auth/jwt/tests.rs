@@ -55,7 +55,7 @@ fn policy(keys: Keys) -> Policy {
     Policy {
         algorithms: match keys {
             Keys::Secret(_) => vec![Algorithm::Hs256, Algorithm::Hs384, Algorithm::Hs512],
-            _ => Algorithm::public().collect(),
+            Keys::Fixed(_) | Keys::Published(_) => Algorithm::public().collect(),
         },
         keys,
         types: vec!["jwt".to_owned(), "at+jwt".to_owned()],

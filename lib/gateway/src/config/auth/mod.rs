@@ -3,7 +3,9 @@
 mod api_key;
 mod caller;
 mod forward;
+mod introspection;
 mod jwt;
+mod published;
 
 use std::sync::Arc;
 
@@ -24,10 +26,11 @@ type ReadMethod = fn(&mut Reader<'_>, &str, &Node, &str) -> Option<Arc<dyn Metho
 const METHODS: &[(&str, ReadMethod)] = &[
     ("api_key", |reader, name, node, path| reader.api_key(name, node, path)),
     ("jwt", |reader, name, node, path| reader.jwt(name, node, path)),
+    ("introspection", |reader, name, node, path| reader.introspection(name, node, path)),
 ];
 
 /// The methods that are to come.
-const LATER: &[&str] = &["introspection", "client_certificate", "hmac", "basic", "iam", "external"];
+const LATER: &[&str] = &["client_certificate", "hmac", "basic", "iam", "external"];
 
 impl Reader<'_> {
     /// All entries of `auth` of one file.
