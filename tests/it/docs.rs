@@ -99,7 +99,7 @@ fn every_example_of_the_config_reference_compiles() {
 fn every_key_that_the_config_knows_stands_in_its_reference() {
     let reference = text("docs/config.md");
     let wrong = "version: 1\nupstreams: {a: {targets: \"http://a\", x_: 1, retry: {x_: 1}, tls: {x_: 1}}}\n\
-                 auth: {p: {x_: 1, api_key: {header: x-key, pepper: \"env:P\", x_: 1}}, j: {jwt: {x_: 1, keys: {x_: 1}, caller: {x_: 1}, from: {x_: 1}}}}\n\
+                 auth: {p: {x_: 1, api_key: {header: x-key, pepper: \"env:P\", x_: 1}}, j: {jwt: {x_: 1, keys: {x_: 1}, caller: {x_: 1}, from: {x_: 1}}}, i: {introspection: {x_: 1, client: {x_: 1}}}}\n\
                  limits: {l: {rate: 1/s, by: global, x_: 1}, p: {plan: true, x_: 1}}\n\
                  plans: {p: {x_: 1, quota: {limit: 1, per: day, x_: 1}}}\nedge: {x_: 1}\ndefaults: {x_: 1}\nx_: 1\nroutes:\n\
                  \x20 - name: a\n    auth: none\n    x_: 1\n    match: {path: /, x_: 1}\n    cors: {x_: 1}\n    body: {x_: 1}\n    address: {x_: 1}\n    allow: {x_: 1, scopes: {x_: 1}}\n\
@@ -117,7 +117,7 @@ fn every_key_that_the_config_knows_stands_in_its_reference() {
         }
         asked += 1;
     }
-    assert!(asked >= 25, "{asked}: {problems}");
+    assert!(asked >= 27, "{asked}: {problems}");
 }
 
 #[test]
