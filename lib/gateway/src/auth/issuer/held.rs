@@ -69,7 +69,7 @@ pub(super) enum Next<K> {
 
 impl<K> Default for Held<K> {
     fn default() -> Self {
-        Self { keys: None, tried: None, tries: 0, sought: None, why: "".into() }
+        Self { keys: None, tried: None, tries: 0, sought: None, why: "the keys did not come in time".into() }
     }
 }
 

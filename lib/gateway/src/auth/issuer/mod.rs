@@ -124,9 +124,11 @@ impl Published {
         }
         let until = within(deadline);
         let turn = timeout_at(until, issuer.turn.lock()).await;
-        let _turn = turn.map_err(|_| "the keys were being fetched for too long".to_owned())?;
         // Whoever had the turn before may have fetched them.
-        let next = issuer.held().claim(clock.now(), knows);
+        let next = match &turn {
+            Ok(_) => issuer.held().claim(clock.now(), knows),
+            Err(_) => issuer.held().after_failure(clock.now(), knows),
+        };
         let next = match next {
             Next::Fetch if issuer.renew(&*world.upstream, clock, until).await => issuer.held().fetched(),
             Next::Fetch => issuer.held().after_failure(clock.now(), knows),

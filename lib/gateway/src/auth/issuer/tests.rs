@@ -263,6 +263,22 @@ async fn while_the_issuer_hangs_no_request_with_a_known_key_waits_or_fails() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn requests_that_wait_together_for_keys_that_lay_frozen_go_on_together_with_these_where_none_come() {
+    let scene = Scene::with(&["a"]);
+    scene.finds("a").await.unwrap();
+    scene.does(Does::Hang);
+    scene.pass(7_200);
+    let began = Instant::now();
+    let deadline = Some(began + Duration::from_millis(200));
+    let mut after = After::default();
+    let hasty = scene.keys.get(Some("a"), deadline, &scene.world, &mut after);
+    let found = tokio::join!(scene.finds("a"), scene.finds("a"), scene.finds("a"), hasty);
+    assert!(matches!(found, (Ok(true), Ok(true), Ok(true), Ok(_))), "{found:?}");
+    assert!((1_500..1_510).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
+    assert_eq!(scene.asked(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_request_that_goes_away_leaves_the_fetch_to_the_next_in_line() {
     let scene = Scene::with(&["a"]);
     let hasty = tokio::time::timeout(Duration::from_millis(5), scene.finds("a"));
