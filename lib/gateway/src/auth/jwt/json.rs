@@ -9,6 +9,11 @@ use serde_json::{Map, Number, Value};
 /// How deeply values may be nested.
 const DEEPEST: usize = 32;
 
+/// How many members are few.
+const FEW: usize = 32;
+
+const TWICE: &str = "it has a member twice";
+
 /// The object that is all of `bytes`.
 ///
 /// # Errors
@@ -22,6 +27,41 @@ pub(in crate::auth) fn object(bytes: &[u8]) -> Result<Map<String, Value>, String
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
             Err("it is no object".to_owned())
         }
+    }
+}
+
+/// The members of the object that is all of `bytes`, where it has few: they are looked through one by one.
+///
+/// # Errors
+/// Why there are none.
+pub(super) fn members(bytes: &[u8]) -> Result<Vec<(String, Value)>, String> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let members = deserializer.deserialize_map(Few).map_err(|error| error.to_string())?;
+    deserializer.end().map_err(|error| error.to_string())?;
+    Ok(members)
+}
+
+struct Few;
+
+impl<'de> Visitor<'de> for Few {
+    type Value = Vec<(String, Value)>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members: Self::Value = Vec::with_capacity(4);
+        while let Some(name) = map.next_key::<String>()? {
+            if members.iter().any(|(other, _)| *other == name) {
+                return Err(A::Error::custom(TWICE));
+            }
+            if members.len() == FEW {
+                return Err(A::Error::custom(format!("it has more than {FEW} members")));
+            }
+            members.push((name, map.next_value_seed(Strict(DEEPEST - 1))?));
+        }
+        Ok(members)
     }
 }
 
@@ -57,7 +97,7 @@ impl<'de> Visitor<'de> for Strict {
         while let Some(name) = map.next_key::<String>()? {
             let value = map.next_value_seed(inner)?;
             if members.insert(name, value).is_some() {
-                return Err(A::Error::custom("it has a member twice"));
+                return Err(A::Error::custom(TWICE));
             }
         }
         Ok(Value::Object(members))

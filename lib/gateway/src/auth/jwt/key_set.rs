@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use aws_lc_rs::digest::Digest;
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::algorithm::Algorithm;
@@ -80,7 +81,8 @@ impl KeySet {
         self.keys.iter().any(|key| key.serves(algorithm))
     }
 
-    /// Whether one of them signed `message`: one of the name, or where none is given any that fits.
+    /// Whether one of them signed `message`, whose SHA-256 is `digest`: one of the name, or where none is given any that
+    /// fits.
     ///
     /// # Errors
     /// Why not, for the log.
@@ -89,13 +91,14 @@ impl KeySet {
         kid: Option<&str>,
         algorithm: Algorithm,
         message: &[u8],
+        digest: &Digest,
         signature: &[u8],
     ) -> Result<(), String> {
         let named = |key: &&Key| kid.is_none_or(|kid| key.kid.as_deref() == Some(kid));
         let mut fitting = self.keys.iter().filter(named).filter(|key| key.serves(algorithm));
         let mut tried = 0;
         for key in fitting.by_ref().take(MOST_TRIED) {
-            if key.signed(algorithm, message, signature) {
+            if key.signed(algorithm, message, digest, signature) {
                 return Ok(());
             }
             tried += 1;
