@@ -91,6 +91,12 @@ async fn figures(signer: &Signer, world: &World) -> Result<(), Fault> {
     let (mut ours, mut library, mut remembered) = (f64::MAX, f64::MAX, f64::MAX);
     for _ in 0..ROUNDS {
         for tokens in tokens.chunks_exact(CHUNK as usize) {
+            // A door has just read them: they are in the processor's cache.
+            for token in tokens {
+                std::hint::black_box(
+                    token.signature.iter().chain(token.headers.values().flat_map(HeaderValue::as_bytes)).max(),
+                );
+            }
             let started = Instant::now();
             for token in tokens {
                 identify(&*method, token, world, now).await?;

@@ -92,8 +92,8 @@ impl<'de> Visitor<'de> for Strict {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let inner = self.inner()?;
-        // What is outermost has a dozen members as a rule.
-        let mut members = if self.0 == DEEPEST { Map::with_capacity(12) } else { Map::new() };
+        // What is outermost has about so many members as a rule. With more room, allocators would take it for large.
+        let mut members = if self.0 == DEEPEST { Map::with_capacity(9) } else { Map::new() };
         while let Some(name) = map.next_key::<String>()? {
             let value = map.next_value_seed(inner)?;
             if members.insert(name, value).is_some() {
