@@ -162,7 +162,6 @@ impl Reader<'_> {
         }
     }
 
-    #[expect(dead_code, reason = "what uses it comes next")]
     /// A secret reference, for what takes its value up when it is used.
     pub(crate) fn live_secret(&mut self, node: &Node, path: &str) -> Option<Arc<Secret>> {
         let reference = self.problems.text(node, "a secret")?;
@@ -172,7 +171,6 @@ impl Reader<'_> {
         found.then(|| Arc::new(Secret::new(&reference, value.map(Bytes::from))))
     }
 
-    #[expect(dead_code, reason = "what uses it comes next")]
     /// An address that the gateway itself calls, with `ca` where other authorities than the system's are to be trusted.
     pub(crate) fn endpoint(&mut self, node: &Node, what: &str, ca: Option<Bytes>) -> Option<Endpoint> {
         let url = self.fixed_text(node, what)?;
