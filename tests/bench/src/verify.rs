@@ -48,11 +48,13 @@ const TOKENS: u32 = 4_096;
 /// How many are timed at once.
 const CHUNK: u32 = 128;
 
+type Sign = Box<dyn Fn(&[u8]) -> Result<Vec<u8>, Fault>>;
+
 /// A key that signs, and the same one as the crypto library checks with it.
 struct Signer {
     alg: &'static str,
     jwk: Value,
-    sign: Box<dyn Fn(&[u8]) -> Result<Vec<u8>, Fault>>,
+    sign: Sign,
     check: ParsedPublicKey,
 }
 
@@ -211,7 +213,7 @@ fn rs256() -> Result<Signer, Fault> {
 /// The config's entry, with this signer's key.
 fn method(signer: &Signer) -> Result<Arc<dyn auth::Method>, Fault> {
     let mut jwk = signer.jwk.clone();
-    jwk["kid"] = "2026-11".into();
+    jwk.as_object_mut().ok_or("a key is an object")?.insert("kid".to_owned(), "2026-11".into());
     let files = Texts(json!({"keys": [jwk]}).to_string());
     let compiled =
         compile("gateway.yaml", Host { files: &files, env: &|_| None }).map_err(|wrong| wrong.to_string())?;
