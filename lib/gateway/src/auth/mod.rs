@@ -4,9 +4,12 @@
 //! nearly worked is for the log alone: a client learns that it has no credentials, or that they are not taken.
 
 mod api_key;
+mod basic;
 mod caller;
 mod challenge;
+mod fields;
 mod flights;
+pub mod hmac;
 mod key;
 pub mod keyring;
 mod known;
@@ -22,6 +25,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 
 pub use api_key::ApiKeys;
+pub use basic::Basic;
 pub use caller::{Caller, Identity};
 pub use challenge::{Challenge, Challenges};
 pub use key::{ApiKey, Pepper};

@@ -162,7 +162,6 @@ impl Reader<'_> {
         }
     }
 
-    #[expect(dead_code, reason = "what uses it comes next")]
     /// A secret reference, for what takes its value up when it is used.
     pub(crate) fn live_secret(&mut self, node: &Node, path: &str) -> Option<Arc<Secret>> {
         let reference = self.problems.text(node, "a secret")?;

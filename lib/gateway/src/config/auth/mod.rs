@@ -1,6 +1,8 @@
 //! `auth:`, a method a file, and the `auth` of routes.
 
 mod api_key;
+mod basic;
+mod hmac;
 
 use std::sync::Arc;
 
@@ -17,10 +19,14 @@ use super::tree::{Node, Value};
 type ReadMethod = fn(&mut Reader<'_>, &str, &Node, &str) -> Option<Arc<dyn Method>>;
 
 /// The methods by their words.
-const METHODS: &[(&str, ReadMethod)] = &[("api_key", |reader, name, node, path| reader.api_key(name, node, path))];
+const METHODS: &[(&str, ReadMethod)] = &[
+    ("api_key", |reader, name, node, path| reader.api_key(name, node, path)),
+    ("hmac", |reader, _, node, path| reader.hmac(node, path)),
+    ("basic", |reader, name, node, path| reader.basic(name, node, path)),
+];
 
 /// The methods that are to come.
-const LATER: &[&str] = &["jwt", "introspection", "client_certificate", "hmac", "basic", "iam", "external"];
+const LATER: &[&str] = &["jwt", "introspection", "client_certificate", "iam", "external"];
 
 impl Reader<'_> {
     /// All entries of `auth` of one file.
