@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use tollgate::auth::keyring::{Entry, Keyring, KeyringError, Made, Order, Renewal, Seed};
-use tollgate::auth::{ApiKeys, REVOKED_WITHIN};
+use tollgate::auth::keyring::{Entry, Keyring, KeyringError, Made, Order, Renewal, Seed, TakenBack};
+use tollgate::auth::{ApiKeys, REVOKED_AT_LAST, REVOKED_WITHIN};
 use tollgate::clock::{SystemClock, Timestamp};
 use tollgate::config;
 use tollgate::gateway::Routes;
@@ -202,11 +202,13 @@ impl Revoke {
     async fn run(&self, keyring: &Keyring<'_>) -> Result<(), Failure> {
         let Self { id, which } = self;
         let revoked = keyring.revoke(&which.tenant, id).await.map_err(|error| failure(&error, keyring))?;
-        let within = REVOKED_WITHIN.as_secs();
+        let TakenBack { keys, told } = revoked;
+        // A second may be over by the time it is read here.
+        let within = if told { REVOKED_WITHIN } else { REVOKED_AT_LAST }.as_secs_f64().ceil();
         match which.format {
-            Format::Json => line::print(&json!({"id": id, "revoked": revoked, "within_s": within}).to_string()),
+            Format::Json => line::print(&json!({"id": id, "revoked": keys, "within_s": within}).to_string()),
             Format::Human => {
-                line::say(&format!("{id} is revoked ({revoked} keys): refused everywhere within {within} s"));
+                line::say(&format!("{id} is revoked ({keys} keys): refused everywhere within {within} s"));
             }
         }
         Ok(())

@@ -244,6 +244,7 @@ mod tests {
     async fn who_called_is_written_and_the_public_is_not() {
         use tollgate::auth::keyring::{Keyring, Order, Seed};
         use tollgate::auth::{About, ApiKeys, Auth, Entry, Pepper, Use, Way, Ways};
+        use tollgate::bulletin::Bulletin;
         use tollgate::clock::SystemClock;
         use tollgate::exchange::After;
         use tollgate::gateway::World;
@@ -254,7 +255,13 @@ mod tests {
 
         let (table, clock) = (Arc::new(MemoryTable::default()), Arc::new(SystemClock));
         let pepper = Pepper::new("env:PEPPER", b"0123456789abcdef").unwrap();
-        let keys = Arc::new(ApiKeys::new("partners", http::HeaderName::from_static("x-api-key"), vec![pepper], None));
+        let keys = Arc::new(ApiKeys::new(
+            "partners",
+            http::HeaderName::from_static("x-api-key"),
+            vec![pepper],
+            None,
+            Arc::new(Bulletin::new("shop")),
+        ));
         let plans = tollgate::limit::Plans::default();
         let keyring = Keyring { keys: &keys, plans: &plans, table: &*table, clock: &*clock };
         let order = Order {

@@ -6,6 +6,7 @@
 //! their adapters.
 
 pub mod auth;
+pub mod bulletin;
 pub mod call;
 pub mod clock;
 pub mod config;

@@ -12,12 +12,13 @@ use super::key::{self, Hash, Pepper};
 use super::known::{Grant, Known, Word};
 use super::record::Record;
 use super::{Challenge, Denied, Method, Presented};
+use crate::bulletin::Bulletin;
 use crate::clock::{Clock, Timestamp};
 use crate::edge::equal;
 use crate::exchange::{After, Request};
 use crate::forward::BoxFuture;
 use crate::gateway::World;
-use crate::table::{Item, Reading, Table, Which};
+use crate::table::{Item, Reading, Table, TableError, Which};
 
 /// For how long a request waits for the table; the table's adapter gives up before.
 const BOUND: Duration = Duration::from_millis(150);
@@ -30,6 +31,7 @@ pub struct ApiKeys {
     peppers: Vec<Pepper>,
     /// A pepper that could not be resolved: its reference.
     missing: Option<String>,
+    bulletin: Arc<Bulletin>,
     known: Known,
     flights: Flights<Result<Word, String>>,
 }
@@ -50,10 +52,16 @@ impl ApiKeys {
     const VIA: &str = "api_key";
 
     /// The entry `name`, whose keys come in `header`. `peppers` are those that could be resolved, the newest first;
-    /// `missing` is one that could not.
-    pub fn new(name: &str, header: HeaderName, peppers: Vec<Pepper>, missing: Option<String>) -> Self {
+    /// `missing` is one that could not. Keys that are taken back are told by `bulletin`.
+    pub fn new(
+        name: &str,
+        header: HeaderName,
+        peppers: Vec<Pepper>,
+        missing: Option<String>,
+        bulletin: Arc<Bulletin>,
+    ) -> Self {
         let (known, flights) = (Known::default(), Flights::default());
-        Self { name: name.into(), header, peppers, missing, known, flights }
+        Self { name: name.into(), header, peppers, missing, bulletin, known, flights }
     }
 
     /// Its name in the config.
@@ -76,6 +84,10 @@ impl ApiKeys {
         self.missing.as_deref()
     }
 
+    pub(super) fn bulletin(&self) -> &Bulletin {
+        &self.bulletin
+    }
+
     pub(super) async fn identify(
         &self,
         headers: &HeaderMap,
@@ -90,7 +102,14 @@ impl ApiKeys {
         let text = key::check(field.as_bytes()).map_err(|why| Denied::Invalid(format!("{}: {why}", self.name)))?;
         let Some(newest) = self.peppers.first() else { return Err(Denied::Unchecked(self.unresolved())) };
         let hash = newest.hash(text);
-        let word = match self.known.get(&hash, clock.now()) {
+        let mut known = self.known.get(&hash, clock.now());
+        if matches!(known, Some(Ok(_)))
+            && let Some(taken_back) = self.bulletin.taken_back(table, clock).await
+        {
+            self.known.take_back(&taken_back);
+            known = self.known.get(&hash, clock.now());
+        }
+        let word = match known {
             Some(word) => word,
             None => {
                 let asked = self.flights.share(hash, || self.ask(text, hash, table, clock));
@@ -116,7 +135,7 @@ impl ApiKeys {
         let items: Vec<String> = self.peppers.iter().zip(&hashes).map(|(pepper, hash)| pepper.item(hash)).collect();
         let items: Vec<&str> = items.iter().map(String::as_str).collect();
         let asked_at = clock.now();
-        let read = tokio::time::timeout(BOUND, table.get_many(Which::Control, &items, Reading::Eventual)).await;
+        let read = tokio::time::timeout(BOUND, self.read(&hashes, &items, table)).await;
         let away = match read {
             Ok(Ok(items)) => {
                 let word = self.judge(&items, &hashes)?;
@@ -128,6 +147,21 @@ impl ApiKeys {
         };
         let outlasts = self.known.outlasts(&hash, clock.now());
         outlasts.map(Ok).ok_or_else(|| format!("{}: the table did not answer, {away}", self.name))
+    }
+
+    /// The items of a key. One that was taken back lately is read strongly, since another read may miss it.
+    async fn read(&self, hashes: &[Hash], items: &[&str], table: &dyn Table) -> Result<Vec<Option<Item>>, TableError> {
+        let listed = || {
+            let last = self.bulletin.last();
+            hashes.iter().any(|hash| last.lists(hash))
+        };
+        if !listed() {
+            let read = table.get_many(Which::Control, items, Reading::Eventual).await?;
+            if !listed() {
+                return Ok(read);
+            }
+        }
+        table.get_many(Which::Control, items, Reading::Strong).await
     }
 
     /// # Errors
@@ -176,8 +210,9 @@ impl Method for ApiKeys {
         &'a self,
         asked: &'a Presented<'a>,
         world: &'a World,
-        _: &'a mut After,
+        after: &'a mut After,
     ) -> BoxFuture<'a, Result<Caller, Denied>> {
+        self.bulletin.renew_later(world, after);
         Box::pin(self.identify(asked.headers, &*world.table, &*world.clock))
     }
 

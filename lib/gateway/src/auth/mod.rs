@@ -29,7 +29,7 @@ pub use basic::Basic;
 pub use caller::{Caller, Identity};
 pub use challenge::{Challenge, Challenges};
 pub use key::{ApiKey, Pepper};
-pub use known::REVOKED_WITHIN;
+pub use known::{REVOKED_AT_LAST, REVOKED_WITHIN};
 
 use crate::clock::Timestamp;
 use crate::exchange::{After, Body, BodyFault, Origin, Request};

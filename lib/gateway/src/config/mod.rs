@@ -23,6 +23,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::auth::{ApiKeys, Entry};
+use crate::bulletin::Bulletin;
 use crate::expression::{Expression, ExpressionProblem, Place as Stands, Scope, Template};
 use crate::forward::Backend;
 use crate::gateway::Routes;
@@ -100,6 +101,8 @@ pub(crate) struct Reader<'h> {
     pub(crate) route_names: BTreeMap<String, Place>,
     /// What identifies callers by name, like upstreams.
     pub(crate) auth: BTreeMap<String, Option<Arc<Entry>>>,
+    /// What of the config is told everywhere.
+    pub(crate) bulletin: Arc<Bulletin>,
     /// Those of them whose keys the command line makes.
     pub(crate) api_keys: Vec<Arc<ApiKeys>>,
     /// Plans by name, likewise.
@@ -117,6 +120,7 @@ impl<'h> Reader<'h> {
             name: Arc::from("tollgate"),
             upstreams: BTreeMap::new(),
             auth: BTreeMap::new(),
+            bulletin: Arc::new(Bulletin::new("tollgate")),
             api_keys: Vec::new(),
             plans: BTreeMap::new(),
             limits: BTreeMap::new(),

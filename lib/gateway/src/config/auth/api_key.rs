@@ -26,7 +26,13 @@ impl Reader<'_> {
         }
         fields.finish(&mut self.problems);
         // One that is not there was told, and what needs it answers 503.
-        let keys = Arc::new(ApiKeys::new(name, header?, peppers.into_iter().flatten().collect(), missing));
+        let keys = Arc::new(ApiKeys::new(
+            name,
+            header?,
+            peppers.into_iter().flatten().collect(),
+            missing,
+            Arc::clone(&self.bulletin),
+        ));
         self.api_keys.push(Arc::clone(&keys));
         Some(keys)
     }
