@@ -7,6 +7,7 @@ mod api_key;
 mod basic;
 mod caller;
 mod challenge;
+pub mod external;
 mod fields;
 mod flights;
 pub mod hmac;

@@ -123,7 +123,7 @@ impl Reader<'_> {
         Some(Tls { ca_pem: ca_pem.map(Arc::from), identity_pem: identity_pem.map(Arc::from), server_name })
     }
 
-    fn file(&mut self, node: &Node, path: &str) -> Option<Vec<u8>> {
+    pub(crate) fn file(&mut self, node: &Node, path: &str) -> Option<Vec<u8>> {
         match self.host.files.read(path) {
             Ok(bytes) => Some(bytes),
             Err(error) => {
@@ -171,7 +171,6 @@ impl Reader<'_> {
         found.then(|| Arc::new(Secret::new(&reference, value.map(Bytes::from))))
     }
 
-    #[expect(dead_code, reason = "what uses it comes next")]
     /// An address that the gateway itself calls, with `ca` where other authorities than the system's are to be trusted.
     pub(crate) fn endpoint(&mut self, node: &Node, what: &str, ca: Option<Bytes>) -> Option<Endpoint> {
         let url = self.fixed_text(node, what)?;

@@ -2,6 +2,7 @@
 
 mod api_key;
 mod basic;
+mod external;
 mod hmac;
 
 use std::sync::Arc;
@@ -23,10 +24,11 @@ const METHODS: &[(&str, ReadMethod)] = &[
     ("api_key", |reader, name, node, path| reader.api_key(name, node, path)),
     ("hmac", |reader, _, node, path| reader.hmac(node, path)),
     ("basic", |reader, name, node, path| reader.basic(name, node, path)),
+    ("external", |reader, _, node, path| reader.external(node, path)),
 ];
 
 /// The methods that are to come.
-const LATER: &[&str] = &["jwt", "introspection", "client_certificate", "iam", "external"];
+const LATER: &[&str] = &["jwt", "introspection", "client_certificate", "iam"];
 
 impl Reader<'_> {
     /// All entries of `auth` of one file.
