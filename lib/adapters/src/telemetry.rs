@@ -248,6 +248,7 @@ mod tests {
         use tollgate::clock::SystemClock;
         use tollgate::exchange::After;
         use tollgate::gateway::World;
+        use tollgate::mode::{Mode, Shadowed};
         use tollgate::secret::NoVault;
         use tollgate::table::MemoryTable;
 
@@ -275,7 +276,7 @@ mod tests {
         let upstream = HttpUpstream::new(UpstreamSettings::default(), Arc::clone(&clock) as _);
         let world = World { table, upstream, clock, environments: None, vault: Arc::new(NoVault) };
         let entry = Arc::new(Entry { name: Arc::from("partners"), method: Arc::clone(&keys) as _ });
-        let auth = Auth::Any(Ways::new(vec![Way::One(Use { entry, keep: false })]));
+        let auth = Auth::Any(Ways::new(vec![Way::One(Use { entry, keep: false })], Mode::Enforce));
         let about = About { route: &Arc::from("orders"), now: Timestamp::from_secs(0), most: 0 };
         for (auth, written) in [
             (auth, r#""caller":{"id":"k00000000000000000","tenant":"acme","via":"api_key"},"#),
@@ -283,7 +284,10 @@ mod tests {
         ] {
             let mut request = request();
             request.headers = HeaderMap::from_iter([(keys.header().clone(), made.key.reveal().parse().unwrap())]);
-            let caller = auth.identify(&mut request, about, &world, &mut After::default()).await.unwrap();
+            let caller = auth
+                .identify(&mut request, about, &world, &mut Shadowed::default(), &mut After::default())
+                .await
+                .unwrap();
             let line = json_line(&Exchange { caller: Some(caller), ..exchange() });
             assert!(line.contains(written) && !line.contains("gwk_"), "{line}");
         }

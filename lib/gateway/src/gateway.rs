@@ -180,7 +180,8 @@ impl Gateway {
         trail.take(exchange, taken, &self.world)?; // 429 503
         let leases = route.limits.prepare(route.auth.takes_time(), &early, around, &held);
         let about = About { route: &route.name, now, most: route.screen.bodies.most() };
-        let identified = route.auth.identify(&mut request, about, &self.world, &mut trail.after);
+        let identified =
+            route.auth.identify(&mut request, about, &self.world, &mut exchange.shadowed, &mut trail.after);
         let (caller, left) = tokio::join!(identified, leases);
         let caller = caller?; // 401 503
         exchange.caller = Some(caller.clone());

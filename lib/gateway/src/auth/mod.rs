@@ -36,6 +36,7 @@ use crate::clock::Timestamp;
 use crate::exchange::{After, Body, BodyFault, Origin, Request};
 use crate::forward::BoxFuture;
 use crate::gateway::World;
+use crate::mode::{Mode, Shadowed};
 use crate::refusal::Refusal;
 
 /// What a method reads of a request: all as it came, before any transform.
@@ -115,6 +116,7 @@ pub enum Auth {
 #[derive(Debug, Clone)]
 pub struct Ways {
     ways: Vec<Way>,
+    mode: Mode,
     challenges: Challenges,
 }
 
@@ -168,10 +170,15 @@ impl Way {
 }
 
 impl Ways {
-    /// These ways, at least one.
-    pub fn new(ways: Vec<Way>) -> Self {
+    /// These ways, at least one. In shadow whoever came by none of them passes as anyone does.
+    pub fn new(ways: Vec<Way>, mode: Mode) -> Self {
         let challenges = Challenges::of(ways.iter().flat_map(Way::uses).map(|used| used.entry.method.challenge()));
-        Self { ways, challenges }
+        Self { ways, mode, challenges }
+    }
+
+    /// Whether it refuses.
+    pub const fn mode(&self) -> Mode {
+        self.mode
     }
 
     /// In the order that they are tried.
@@ -213,7 +220,7 @@ impl Auth {
     }
 
     /// Identifies the caller, and takes the credentials off the request, so that neither an upstream nor an expression
-    /// sees them. A body that a method must read is read whole, up to `most` bytes.
+    /// sees them. In shadow one who is not identified passes as anyone does, with what was sent. A body that a method must read is read whole, up to `most` bytes.
     ///
     /// # Errors
     /// [`Refusal::CredentialsMissing`] and [`Refusal::CredentialsInvalid`]; [`Refusal::CallerForbidden`] where an
@@ -223,11 +230,12 @@ impl Auth {
         request: &mut Request,
         about: About<'_>,
         world: &World,
+        shadowed: &mut Shadowed,
         after: &mut After,
     ) -> Result<Caller, Refusal> {
         let ways = match self {
-            Self::Public => return Ok(PUBLIC.clone()),
-            Self::Any(ways) => ways,
+            Self::Any(ways) if ways.mode != Mode::Off => ways,
+            Self::Public | Self::Any(_) => return Ok(PUBLIC.clone()),
         };
         let body = if ways.uses().any(|used| used.entry.method.reads_body(&request.headers)) {
             Some(whole(&mut request.body, about.most).await?)
@@ -245,10 +253,13 @@ impl Auth {
             now: about.now,
         };
         let identified = ways.identify(&asked, world, after).await;
-        for used in ways.uses().filter(|used| !used.keep) {
-            used.entry.method.strip(request);
+        // In shadow an upstream may still judge the credentials, as before there was an `auth`.
+        if identified.is_ok() || ways.mode == Mode::Enforce {
+            for used in ways.uses().filter(|used| !used.keep) {
+                used.entry.method.strip(request);
+            }
         }
-        identified
+        Ok(ways.mode.ask(shadowed, || identified)?.unwrap_or_else(|| PUBLIC.clone()))
     }
 }
 

@@ -219,7 +219,7 @@ fn identify(auth: &Auth) -> String {
         format!("{} ({}{kept})", used.entry.name, used.entry.method.describe())
     };
     let way = |way: &Way| way.uses().iter().map(used).collect::<Vec<_>>().join(" and ");
-    ways.all().iter().map(way).collect::<Vec<_>>().join(" or ")
+    format!("{}{}", ways.all().iter().map(way).collect::<Vec<_>>().join(" or "), shown(ways.mode()))
 }
 
 fn limits(limits: &Limits) -> String {

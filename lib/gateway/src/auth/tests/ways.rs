@@ -47,14 +47,22 @@ fn used(name: &'static str) -> Use {
 /// What a route that takes `a`, or `b` and `c` together, makes of these fields: the caller or the code, and what is
 /// left of the fields.
 async fn ask(fields: &[(&'static str, &str)]) -> (Result<Caller, Refusal>, HeaderMap) {
-    let auth = Auth::Any(Ways::new(vec![Way::One(used("a")), Way::All(vec![used("b"), used("c")])]));
+    let (caller, headers, shadowed) = ask_in(Mode::Enforce, fields).await;
+    assert_eq!(shadowed, Shadowed::default());
+    (caller, headers)
+}
+
+async fn ask_in(mode: Mode, fields: &[(&'static str, &str)]) -> (Result<Caller, Refusal>, HeaderMap, Shadowed) {
+    let auth = Auth::Any(Ways::new(vec![Way::One(used("a")), Way::All(vec![used("b"), used("c")])], mode));
     let mut request = request("GET /");
     for (name, value) in fields {
         request.headers.append(*name, value.parse().unwrap());
     }
-    let clock = Arc::new(TestClock(AtomicU64::new(NOON)));
-    let identified = identify(&auth, &mut request, &world(clock)).await;
-    (identified, request.headers)
+    let world = world(Arc::new(TestClock(AtomicU64::new(NOON))));
+    let (route, mut shadowed) = (Arc::from("r"), Shadowed::default());
+    let about = About { route: &route, now: world.clock.now(), most: 0 };
+    let identified = auth.identify(&mut request, about, &world, &mut shadowed, &mut After::default()).await;
+    (identified, request.headers, shadowed)
 }
 
 async fn code(fields: &[(&'static str, &str)]) -> String {
@@ -109,4 +117,14 @@ async fn a_client_is_asked_for_each_kind_of_credential_once_and_not_told_which_n
         let Body::Full(body) = response.body else { panic!("a problem has a body") };
         assert!(!String::from_utf8_lossy(&body).contains("wrong"));
     }
+}
+
+#[tokio::test]
+async fn in_shadow_who_is_not_identified_passes_as_anyone_with_what_was_sent_and_is_taken_down() {
+    let (caller, left, shadowed) = ask_in(Mode::Shadow, &[("a", "wrong")]).await;
+    assert_eq!((caller.unwrap().via(), left.len(), shadowed.codes()), ("none", 1, vec!["credentials_invalid"]));
+    let (caller, left, shadowed) = ask_in(Mode::Shadow, &[("a", "right")]).await;
+    assert_eq!((caller.unwrap().id(), left.len(), shadowed.codes()), ("a", 0, vec![]));
+    let (caller, left, shadowed) = ask_in(Mode::Off, &[("a", "right")]).await;
+    assert_eq!((caller.unwrap().id(), left.len(), shadowed.codes()), ("", 1, vec![]));
 }

@@ -8,6 +8,7 @@ mod hmac;
 use std::sync::Arc;
 
 use crate::auth::{Auth, Entry, Method, Use, Way, Ways};
+use crate::mode::Mode;
 
 use super::Reader;
 use super::files::Document;
@@ -93,8 +94,9 @@ impl Reader<'_> {
         }
         let mut ways = Vec::new();
         let mut named: Vec<Arc<Entry>> = Vec::new();
+        let mut modes = Vec::new();
         for item in list {
-            let Some(way) = self.way(item) else { continue };
+            let Some(way) = self.way(item, &mut modes) else { continue };
             if let [used] = way.uses() {
                 if named.iter().any(|other| Arc::ptr_eq(other, &used.entry)) {
                     self.problems.error(item.place, format!("\"{}\" is named twice", used.entry.name));
@@ -103,14 +105,20 @@ impl Reader<'_> {
             }
             ways.push(way);
         }
-        (!ways.is_empty()).then(|| Auth::Any(Ways::new(ways)))
+        let mode = modes.first().copied().unwrap_or_default();
+        if modes.iter().any(|other| *other != mode) {
+            // Whoever comes by none of them is refused or is not.
+            self.problems.error(node.place, "the `mode` of an `auth` must be the same for all that the route takes");
+        }
+        (!ways.is_empty()).then(|| Auth::Any(Ways::new(ways, mode)))
     }
 
     /// One way in: a name, `{use: name, keep: true}`, or `{all: [one, other]}`.
-    fn way(&mut self, node: &Node) -> Option<Way> {
-        let Some(all) = node.get("all") else { return self.auth_use(node).map(Way::One) };
+    fn way(&mut self, node: &Node, modes: &mut Vec<Mode>) -> Option<Way> {
+        let Some(all) = node.get("all") else { return self.auth_use(node, Some(modes)).map(Way::One) };
         let mut fields = Fields::of(node, "an `auth`", &mut self.problems)?;
         fields.take("all");
+        modes.push(self.mode(&mut fields).unwrap_or_default());
         fields.finish(&mut self.problems);
         let list = items(all);
         if list.len() < 2 {
@@ -118,7 +126,7 @@ impl Reader<'_> {
         }
         let mut uses: Vec<Use> = Vec::new();
         for item in list {
-            let Some(used) = self.auth_use(item) else { continue };
+            let Some(used) = self.auth_use(item, None) else { continue };
             if uses.iter().any(|other| Arc::ptr_eq(&other.entry, &used.entry)) {
                 self.problems.error(item.place, format!("\"{}\" is named twice", used.entry.name));
             }
@@ -127,18 +135,25 @@ impl Reader<'_> {
         (!uses.is_empty()).then_some(Way::All(uses))
     }
 
-    /// A name, or `{use: name, keep: true}`.
-    fn auth_use(&mut self, node: &Node) -> Option<Use> {
+    /// A name, or `{use: name, keep: true}`; with a `mode` where it is a way of its own.
+    fn auth_use(&mut self, node: &Node, modes: Option<&mut Vec<Mode>>) -> Option<Use> {
         let mut keep = false;
+        let mut mode = None;
         let named = if let Value::Map(_) = node.value {
             let mut fields = Fields::of(node, "an `auth`'s use", &mut self.problems)?;
             let named = fields.need("use", &mut self.problems);
             keep = fields.take("keep").and_then(|node| self.problems.boolean(node, "`keep`")).unwrap_or_default();
+            if modes.is_some() {
+                mode = self.mode(&mut fields);
+            }
             fields.finish(&mut self.problems);
             named?
         } else {
             node
         };
+        if let Some(modes) = modes {
+            modes.push(mode.unwrap_or_default());
+        }
         let name = self.problems.text(named, "an `auth`")?;
         if name == "none" {
             self.problems.error(named.place, "`none` lets anyone in, and stands alone");
