@@ -15,13 +15,20 @@ fn examples(text: &str, language: &str) -> Vec<String> {
     text.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
 }
 
-/// One config, and an empty file for whatever it names.
+/// What stands in for a file of users.
+const USERS: &str = "ann:$2y$10$abcdefghijklmnopqrstuuHNbAKRhpaujgo33bRWs.NLUTJO3lOy2";
+
+/// One config, and an empty file for whatever else it names.
 #[derive(Debug)]
 struct Example(String);
 
 impl Files for Example {
     fn read(&self, path: &str) -> Result<Vec<u8>, String> {
-        Ok(if path == "gateway.yaml" { self.0.clone().into_bytes() } else { Vec::new() })
+        Ok(match path {
+            "gateway.yaml" => self.0.clone().into_bytes(),
+            _ if path.ends_with(".htpasswd") => USERS.as_bytes().to_vec(),
+            _ => Vec::new(),
+        })
     }
 
     fn list(&self, _: &str) -> Result<Vec<String>, String> {
@@ -85,7 +92,10 @@ fn every_example_of_the_config_reference_compiles() {
 fn every_key_that_the_config_knows_stands_in_its_reference() {
     let reference = text("docs/config.md");
     let wrong = "version: 1\nupstreams: {a: {targets: \"http://a\", x_: 1, retry: {x_: 1}, tls: {x_: 1}}}\n\
-                 auth: {p: {x_: 1, api_key: {header: x-key, pepper: \"env:P\", x_: 1}}}\n\
+                 auth: {p: {x_: 1, api_key: {header: x-key, pepper: \"env:P\", x_: 1}},\n\
+                 \x20 h: {hmac: {x_: 1, clients: {c: {secret: \"env:S\", x_: 1}}}}, b: {basic: {x_: 1}},\n\
+                 \x20 e: {external: {url: \"https://a\", x_: 1}},\n\
+                 \x20 l: {external: {lambda: {x_: 1}, x_: 1}}}\n\
                  limits: {l: {rate: 1/s, by: global, x_: 1}, p: {plan: true, x_: 1}}\n\
                  plans: {p: {x_: 1, quota: {limit: 1, per: day, x_: 1}}}\nedge: {x_: 1}\ndefaults: {x_: 1}\nx_: 1\nroutes:\n\
                  \x20 - name: a\n    auth: none\n    x_: 1\n    match: {path: /, x_: 1}\n    cors: {x_: 1}\n    body: {x_: 1}\n    address: {x_: 1}\n\

@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod authorizers;
 mod cli;
 mod concurrent;
 mod docs;

@@ -86,7 +86,8 @@ impl Users {
         self.by_name.iter().find(|(_, hash)| weak(hash)).map(|(name, _)| name.as_str())
     }
 
-    pub(super) fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.by_name.len()
     }
 }

@@ -59,7 +59,7 @@ pub struct Basic {
     key: hmac::Key,
     right: Mutex<Recent<Right>>,
     flights: Flights<Result<bool, String>>,
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
 }
 
 /// A password that was right.
@@ -92,7 +92,7 @@ impl Basic {
             key: hmac::Key::generate(HMAC_SHA256, &random).map_err(|_| "there is no randomness")?,
             right: Mutex::new(Recent::new(MOST)),
             flights: Flights::default(),
-            turns: Semaphore::new(AT_ONCE),
+            turns: Arc::new(Semaphore::new(AT_ONCE)),
         })
     }
 
@@ -145,8 +145,14 @@ impl Basic {
     async fn verify(&self, users: Arc<Users>, user: &str, password: &str) -> Result<bool, String> {
         let (user, password) = (user.to_owned(), password.to_owned());
         let work = async {
-            let _turn = self.turns.acquire().await.map_err(|_| "there are no more turns".to_owned())?;
-            let hashed = tokio::task::spawn_blocking(move || users.verify(&user, password.as_bytes()));
+            let turns = Arc::clone(&self.turns);
+            let turn = turns.acquire_owned().await.map_err(|_| "there are no more turns".to_owned())?;
+            // The turn ends with the hash, not with a request that goes away.
+            let hashed = tokio::task::spawn_blocking(move || {
+                let right = users.verify(&user, password.as_bytes());
+                drop(turn);
+                right
+            });
             hashed.await.map_err(|_| "the hash was not finished".to_owned())
         };
         match tokio::time::timeout(PATIENCE, work).await {

@@ -4,7 +4,6 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::*;
-use crate::auth::{Auth, Entry, Use, Way, Ways};
 use crate::refusal::Refusal;
 use crate::testkit::{self, request};
 
@@ -96,7 +95,8 @@ async fn a_right_password_is_not_hashed_again_until_five_minutes_passed_or_the_f
     assert!(remembered(&right, NOON) && !remembered(&wrong, NOON));
     assert!(remembered(&right, NOON.plus(REMEMBERED - Duration::from_millis(1))));
     assert!(!remembered(&right, NOON.plus(REMEMBERED)) && !remembered(&right, NOON.minus(Duration::from_secs(1))));
-    let without_ann: Vec<u8> = FILE.to_vec().split(|b| *b == b'\n').filter(|line| !line.starts_with(b"ann")).flat_map(|line| [line, b"\n"].concat()).collect();
+    let text = std::str::from_utf8(FILE).expect("text");
+    let without_ann = text.lines().filter(|line| !line.starts_with("ann")).collect::<Vec<_>>().join("\n");
     secret.set(without_ann.into());
     assert!(!remembered(&right, NOON));
     assert!(ask(&basic, &right, NOON).await.is_err(), "she is no longer there");
@@ -143,8 +143,7 @@ async fn a_route_asks_for_a_password_and_takes_it_off_unless_it_is_kept() {
     let method: Arc<dyn Method> = Arc::new(basic(&secret(Some(FILE))));
     let world = testkit::world(Arc::new(crate::clock::SystemClock));
     for keep in [false, true] {
-        let entry = Arc::new(Entry { name: "staff".into(), method: Arc::clone(&method) });
-        let auth = Auth::Any(Ways::new(vec![Way::One(Use { entry, keep })]));
+        let auth = testkit::any_of(&[("staff", Arc::clone(&method), keep)]);
         let mut asked = request("GET /");
         let refused = testkit::identify(&auth, &mut asked, &world).await.expect_err("no password");
         assert!(matches!(refused, Refusal::CredentialsMissing { .. }));

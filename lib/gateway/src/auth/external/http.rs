@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::answer::{Answer, split};
 use super::told::Told;
@@ -52,11 +52,11 @@ impl Service {
         let call = Call { method: self.method.clone(), headers, body: Bytes::new(), timeout, most };
         let reply = self.endpoint.call(upstream, call).await?;
         let kept = !no_store(&reply.headers);
-        let answer = match reply.status {
-            status if status.is_success() => return Ok(self.allowed(&reply, kept)),
-            StatusCode::UNAUTHORIZED => Answer::NotTaken("the authorizer answered 401".to_owned()),
-            StatusCode::FORBIDDEN => Answer::Forbidden("the authorizer answered 403".to_owned()),
-            status => return Err(format!("the authorizer answered {status}")),
+        let answer = match reply.status.as_u16() {
+            200..300 => return Ok(self.allowed(&reply, kept)),
+            401 => Answer::NotTaken("the authorizer answered 401".to_owned()),
+            403 => Answer::Forbidden("the authorizer answered 403".to_owned()),
+            _ => return Err(format!("the authorizer answered {}", reply.status)),
         };
         Ok((answer, 0, kept))
     }

@@ -14,8 +14,8 @@ mod told;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ::http::header::COOKIE;
 use ::http::HeaderName;
+use ::http::header::COOKIE;
 use aws_lc_rs::digest::{Context, SHA256};
 
 pub use self::http::Service;
@@ -63,8 +63,12 @@ pub enum Part {
 
 impl Part {
     /// The words for the parts that are no fields.
-    pub const WORDS: [(&str, Self); 4] =
-        [("request.host", Self::Host), ("request.path", Self::Path), ("request.query", Self::Query), ("request.ip", Self::Ip)];
+    pub const WORDS: [(&str, Self); 4] = [
+        ("request.host", Self::Host),
+        ("request.path", Self::Path),
+        ("request.query", Self::Query),
+        ("request.ip", Self::Ip),
+    ];
 
     fn name(&self) -> &str {
         match self {

@@ -13,6 +13,7 @@ use crate::call::Endpoint;
 use crate::clock::Clock;
 use crate::exchange::{Body, Response};
 use crate::forward::{Outbound, Target, Upstream, UpstreamFault};
+use crate::mode::Shadowed;
 use crate::refusal::Refusal;
 use crate::testkit;
 
@@ -162,7 +163,15 @@ impl Bench {
     async fn ask_at(&self, route: &str, line: &str, credential: &str) -> Result<Caller, Refusal> {
         let route = Arc::from(route);
         let about = crate::auth::About { route: &route, now: self.clock.now(), most: 1 << 20 };
-        self.auth.identify(&mut request(line, credential), about, &self.world, &mut After::default()).await
+        self.auth
+            .identify(
+                &mut request(line, credential),
+                about,
+                &self.world,
+                &mut Shadowed::default(),
+                &mut After::default(),
+            )
+            .await
     }
 
     async fn code(&self, line: &str, credential: &str) -> &'static str {
@@ -189,8 +198,12 @@ async fn a_service_is_told_the_request_and_the_named_fields_and_says_who_it_is()
     }
     let caller = testkit::identify(&bench.auth, &mut asked, &bench.world).await.expect("allowed");
     assert_eq!((caller.id(), caller.tenant(), caller.plan(), caller.via()), ("ann", "acme", "pro", "external"));
-    assert_eq!((caller.scopes(), caller.groups()), (&["a".to_owned(), "b".to_owned()][..], &["x".to_owned(), "y".to_owned()][..]));
-    let forward: Vec<_> = caller.forward().iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
+    assert_eq!(
+        (caller.scopes(), caller.groups()),
+        (&["a".to_owned(), "b".to_owned()][..], &["x".to_owned(), "y".to_owned()][..])
+    );
+    let forward: Vec<_> =
+        caller.forward().iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
     assert_eq!(forward, ["x-auth-user: ann@example.com"]);
     let (line, headers, body) = bench.double.last();
     assert_eq!((line.as_str(), body.as_str()), ("authz.internal GET https://authz.internal/check?v=1", ""));
@@ -301,14 +314,23 @@ async fn what_says_nothing_must_not_be_kept_or_is_large_is_not_kept() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_holds_for_one_route_and_method_unless_the_config_says_otherwise() {
-    let calls = [("one", "GET /a", "yes"), ("one", "GET /a/b?c", "yes"), ("one", "PUT /a", "yes"), ("two", "GET /a", "yes"), ("one", "GET /a", "yes 2")];
+    let calls = [
+        ("one", "GET /a", "yes"),
+        ("one", "GET /a/b?c", "yes"),
+        ("one", "PUT /a", "yes"),
+        ("two", "GET /a", "yes"),
+        ("one", "GET /a", "yes 2"),
+    ];
     for (terms, asked) in [
         (by_credential(), [1, 1, 2, 3, 4]),
         (Terms { by_route: false, ..by_credential() }, [1, 1, 1, 1, 2]),
         (Terms { by_route: false, ..cached() }, [1, 1, 1, 1, 2]),
         (cached(), [1, 2, 3, 4, 5]),
         (Terms { identity: Some(vec![Part::Header(AUTHORIZATION), Part::Path]), ..cached() }, [1, 2, 3, 4, 5]),
-        (Terms { identity: Some(vec![Part::Header(AUTHORIZATION), Part::Host, Part::Ip]), ..cached() }, [1, 1, 2, 3, 4]),
+        (
+            Terms { identity: Some(vec![Part::Header(AUTHORIZATION), Part::Host, Part::Ip]), ..cached() },
+            [1, 1, 2, 3, 4],
+        ),
     ] {
         let bench = service(terms);
         for ((route, line, credential), count) in calls.iter().zip(asked) {
@@ -338,7 +360,8 @@ async fn what_is_cut_otherwise_is_another_combination() {
 async fn those_who_ask_together_are_one_call_where_an_answer_may_be_kept() {
     for (terms, asked) in [(by_credential(), 1), (terms(), 3)] {
         let bench = service(terms);
-        let (a, b, c) = tokio::join!(bench.code("GET /", "yes"), bench.code("GET /", "yes"), bench.code("GET /", "yes"));
+        let (a, b, c) =
+            tokio::join!(bench.code("GET /", "yes"), bench.code("GET /", "yes"), bench.code("GET /", "yes"));
         assert_eq!(([a, b, c], bench.double.count()), (["allowed"; 3], asked));
     }
 }
@@ -406,7 +429,8 @@ async fn a_function_gets_the_event_of_its_format() {
     ] {
         let [tenant, cookie] = ["x-tenant", "cookie"].map(HeaderName::from_static);
         let identity = Some(vec![Part::Header(AUTHORIZATION), Part::Header(tenant.clone())]);
-        let bench = function(payload, Terms { forward_headers: vec![AUTHORIZATION, tenant, cookie], identity, ..terms() });
+        let bench =
+            function(payload, Terms { forward_headers: vec![AUTHORIZATION, tenant, cookie], identity, ..terms() });
         *bench.double.answer.lock().unwrap() = Some(json!({"isAuthorized": true, "context": {"id": "ann"}}));
         let mut asked = request("GET /x/../my/path?a=1&a=%202&b", "yes");
         asked.headers.insert("cookie", HeaderValue::from_static("c=1; d=2"));
@@ -474,7 +498,10 @@ fn the_arn_of_a_function_is_whole_or_none() {
     for (text, url) in [
         (ARN, "https://lambda.eu-west-1.amazonaws.com/"),
         ("arn:aws-cn:lambda:cn-north-1:123456789012:function:f", "https://lambda.cn-north-1.amazonaws.com.cn/"),
-        ("arn:aws-us-gov:lambda:us-gov-west-1:123456789012:function:f:$LATEST", "https://lambda.us-gov-west-1.amazonaws.com/"),
+        (
+            "arn:aws-us-gov:lambda:us-gov-west-1:123456789012:function:f:$LATEST",
+            "https://lambda.us-gov-west-1.amazonaws.com/",
+        ),
     ] {
         let arn = Arn::parse(text).expect(text);
         assert!(arn.url(None).starts_with(url), "{}", arn.url(None));

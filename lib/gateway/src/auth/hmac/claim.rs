@@ -41,9 +41,8 @@ impl<'r> Claim<'r> {
     pub(super) fn lines(text: &'r str) -> Result<Self, &'static str> {
         let found = parameters(text)?;
         let get = |name: &str| found.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
-        let client = match (get("username"), get("keyId")) {
-            (Some(client), None) | (None, Some(client)) => client,
-            _ => return Err("it needs one of username and keyId"),
+        let ((Some(client), None) | (None, Some(client))) = (get("username"), get("keyId")) else {
+            return Err("it needs one of username and keyId");
         };
         let time = |name| get(name).map(|text| seconds(text).ok_or("a time is no number of seconds")).transpose();
         let parts: Vec<_> = get("headers").ok_or("it does not name what is signed")?.split(' ').collect();
@@ -125,7 +124,8 @@ fn parameters(text: &str) -> Result<Vec<(&str, &str)>, &'static str> {
 mod tests {
     use super::*;
 
-    const KONG: &str = r#"username="alice", algorithm="hmac-sha256", headers="date request-line digest", signature="AAEC""#;
+    const KONG: &str =
+        r#"username="alice", algorithm="hmac-sha256", headers="date request-line digest", signature="AAEC""#;
 
     #[test]
     fn what_kongs_clients_send_is_read() {

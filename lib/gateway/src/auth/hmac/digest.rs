@@ -13,10 +13,13 @@ pub(super) fn check(name: &str, headers: &HeaderMap, body: &[u8]) -> Result<(), 
     let text = headers.get(name).and_then(|value| value.to_str().ok()).ok_or_else(|| format!("{name} is no text"))?;
     let mut good = false;
     for item in text.split(',') {
-        let (word, hash) = item.trim_matches([' ', '\t']).split_once('=').ok_or_else(|| format!("{name} is no list"))?;
+        let (word, hash) =
+            item.trim_matches([' ', '\t']).split_once('=').ok_or_else(|| format!("{name} is no list"))?;
         let Some(algorithm) = algorithm(word) else { continue };
         let hash = if name == "content-digest" {
-            hash.strip_prefix(':').and_then(|hash| hash.strip_suffix(':')).ok_or_else(|| format!("{name} is no list"))?
+            hash.strip_prefix(':')
+                .and_then(|hash| hash.strip_suffix(':'))
+                .ok_or_else(|| format!("{name} is no list"))?
         } else {
             hash
         };

@@ -22,15 +22,8 @@ pub(super) fn claim<'r>(input: &'r str, signature: &'r str) -> Result<Claim<'r>,
     // Parameters of parts (`;sf`, `;key`, `;req`) would stand here.
     let parts = parts.ok_or("it covers a part that is not just a name in quotes")?;
     check_parts(&parts)?;
-    let mut claim = Claim {
-        client: "",
-        algorithm: None,
-        parts,
-        created: None,
-        expires: None,
-        signature,
-        form: Form::Base(params),
-    };
+    let mut claim =
+        Claim { client: "", algorithm: None, parts, created: None, expires: None, signature, form: Form::Base(params) };
     let mut seen = Vec::new();
     for parameter in split_parameters(rest)? {
         let (name, value) = parameter;
@@ -93,7 +86,8 @@ fn is_key(text: &str) -> bool {
 /// A field's name in small letters, or a derived one.
 fn is_name(name: &str) -> bool {
     let field = name.strip_prefix('@').unwrap_or(name);
-    !field.is_empty() && field.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"!#$%&'*+-.^_`|~".contains(&b))
+    !field.is_empty()
+        && field.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
 #[cfg(test)]
@@ -135,7 +129,9 @@ mod tests {
             assert_ne!(input, INPUT);
             assert!(claim(&input, SIGNATURE).is_err(), "{input}");
         }
-        for signature in ["sig-b25=pxcQ", "sig-b25=:pxcQ", "sig-b25=:px cQ:", "sig-b25=:pxcQ:, b=:pxcQ:", "b=:pxcQ:", ""] {
+        for signature in
+            ["sig-b25=pxcQ", "sig-b25=:pxcQ", "sig-b25=:px cQ:", "sig-b25=:pxcQ:, b=:pxcQ:", "b=:pxcQ:", ""]
+        {
             assert!(claim(INPUT, signature).is_err(), "{signature}");
         }
     }

@@ -148,7 +148,8 @@ impl Hmac {
         if !line {
             return Err("it does not sign the method, the path and the query".to_owned());
         }
-        if let Some(name) = self.required.iter().find(|name| !signs(name) && !(base && stands_for(name, &claim.parts))) {
+        let signed = |name: &str| signs(name) || (base && stands_for(name, &claim.parts));
+        if let Some(name) = self.required.iter().find(|name| !signed(name)) {
             return Err(format!("it does not sign {name}"));
         }
         self.timely(claim, asked)
@@ -241,8 +242,8 @@ impl Method for Hmac {
     }
 
     fn reads_body(&self, headers: &HeaderMap) -> bool {
-        headers.contains_key(&self.header)
-            && (self.body || digest::FIELDS.iter().any(|name| headers.contains_key(*name)))
+        let signs = |claim: Claim<'_>| self.body || digest::FIELDS.iter().any(|name| claim.parts.contains(name));
+        self.claim(headers).is_ok_and(signs)
     }
 
     fn describe(&self) -> String {

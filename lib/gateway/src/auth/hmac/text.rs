@@ -69,9 +69,7 @@ fn base_value<'r>(part: &str, asked: &Presented<'r>) -> Result<Cow<'r, [u8]>, St
         "@method" => Ok(owned(asked.method.as_str().to_owned())),
         "@authority" => Ok(owned(authority().to_owned())),
         "@scheme" => Ok(owned(asked.origin.scheme.as_str().to_owned())),
-        "@target-uri" => {
-            Ok(owned(format!("{}://{}{}", asked.origin.scheme.as_str(), authority(), target(asked)?)))
-        }
+        "@target-uri" => Ok(owned(format!("{}://{}{}", asked.origin.scheme.as_str(), authority(), target(asked)?))),
         "@request-target" => target(asked).map(owned),
         "@path" => target(asked).map(|_| owned(asked.path.to_owned())),
         "@query" => target(asked).map(|_| owned(format!("?{}", asked.query.unwrap_or_default()))),

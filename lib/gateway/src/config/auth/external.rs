@@ -12,7 +12,7 @@ use crate::auth::external::{Arn, Authorizer, External, Function, Part, Payload, 
 use crate::call::Endpoint;
 
 use super::super::read::{Fields, items, show_duration};
-use super::super::tree::{Node, Value};
+use super::super::tree::Node;
 use super::Reader;
 
 /// What API Gateway lets an authorizer take, and an answer last.
@@ -58,7 +58,8 @@ impl Reader<'_> {
             None => vec![AUTHORIZATION],
         };
         let identity = fields.take("identity").map(|node| self.identity(node, &forward_headers));
-        let by_route = fields.take("by_route").and_then(|node| Some((node, self.problems.boolean(node, "`by_route`")?)));
+        let by_route =
+            fields.take("by_route").and_then(|node| Some((node, self.problems.boolean(node, "`by_route`")?)));
         if let (Some((node, false)), Some(cache)) = (by_route, cache)
             && !cache.is_zero()
         {
@@ -78,7 +79,9 @@ impl Reader<'_> {
         let ca = self.external_ca(fields, path);
         let endpoint = fields.take("url").and_then(|node| self.endpoint(node, "`url`", ca));
         let method = fields.take("method").map_or(Some(Verb::GET), |node| {
-            self.problems.word(node, "`method`", &[("GET", false), ("POST", true)]).map(|post| if post { Verb::POST } else { Verb::GET })
+            self.problems
+                .word(node, "`method`", &[("GET", false), ("POST", true)])
+                .map(|post| if post { Verb::POST } else { Verb::GET })
         });
         let upstream_headers = fields.take("upstream_headers").map(items).unwrap_or_default();
         let upstream_headers = upstream_headers.iter().filter_map(|node| self.forwarded_header(node)).collect();
@@ -94,7 +97,8 @@ impl Reader<'_> {
             let arn = Arn::parse(&text);
             if arn.is_none() {
                 let form = "arn:aws:lambda:eu-west-1:123456789012:function:name";
-                self.problems.error(node.place, format!("`function` \"{text}\" must be the function's ARN, like {form}"));
+                self.problems
+                    .error(node.place, format!("`function` \"{text}\" must be the function's ARN, like {form}"));
             }
             arn
         });
@@ -103,9 +107,13 @@ impl Reader<'_> {
             fields.take("payload").map_or(Some(Payload::V2), |node| self.problems.word(node, "`payload`", &formats));
         let mut text = |name: &'static str, default: &str| match fields.take(name) {
             Some(node) => self.fixed_text(node, name).filter(|text| {
-                let fits = (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_$.".contains(&b));
+                let fits = (1..=128).contains(&text.len())
+                    && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_$.".contains(&b));
                 if !fits {
-                    self.problems.error(node.place, format!("`{name}` \"{text}\" must be letters, digits, `-`, `_`, `.` or `$`"));
+                    self.problems.error(
+                        node.place,
+                        format!("`{name}` \"{text}\" must be letters, digits, `-`, `_`, `.` or `$`"),
+                    );
                 }
                 fits
             }),
@@ -165,11 +173,14 @@ impl Reader<'_> {
     fn identity(&mut self, node: &Node, forwarded: &[HeaderName]) -> Vec<Part> {
         let mut parts = Vec::new();
         for item in items(node) {
-            let word = match &item.value {
-                Value::Text(text) => Part::WORDS.into_iter().find(|(word, _)| word == text).map(|(_, part)| part),
-                _ => None,
-            };
-            let header = || self.header_name(item).map(Part::Header);
+            let Some(text) = self.problems.text(item, "what tells callers apart") else { continue };
+            let word = Part::WORDS.into_iter().find(|(word, _)| *word == text).map(|(_, part)| part);
+            if word.is_none() && text.starts_with("request.") {
+                let words = Part::WORDS.map(|(word, _)| word).join(", ");
+                self.problems.error(item.place, format!("\"{text}\" must be a header, or one of {words}"));
+                continue;
+            }
+            let header = || self.header_named(&text, item.place).map(Part::Header);
             let Some(part) = word.or_else(header) else { continue };
             if let Part::Header(name) = &part
                 && !forwarded.contains(name)
@@ -182,7 +193,8 @@ impl Reader<'_> {
             parts.push(part);
         }
         if parts.is_empty() {
-            self.problems.error(node.place, "`identity` names nothing: leave it out for all that the authorizer is told");
+            self.problems
+                .error(node.place, "`identity` names nothing: leave it out for all that the authorizer is told");
         }
         parts
     }

@@ -77,14 +77,16 @@ impl Reader<'_> {
         if entries.is_empty() || entries.len() > MOST_CLIENTS {
             self.problems.error(node.place, format!("`clients` must have 1 to {MOST_CLIENTS}"));
         }
-        let clients = entries.iter().filter_map(|(key, node)| Some((key.name.clone(), self.hmac_client(key, node, path)?)));
+        let clients =
+            entries.iter().filter_map(|(key, node)| Some((key.name.clone(), self.hmac_client(key, node, path)?)));
         clients.collect()
     }
 
     fn hmac_client(&mut self, key: &Key, node: &Node, path: &str) -> Option<Client> {
         let visible = |b: u8| b.is_ascii_graphic() && b != b'"' && b != b'\\';
         if !(1..=128).contains(&key.name.len()) || !key.name.bytes().all(visible) {
-            self.problems.error(key.place, "the name of a client must be 1 to 128 visible ASCII characters, no \" or \\");
+            self.problems
+                .error(key.place, "the name of a client must be 1 to 128 visible ASCII characters, no \" or \\");
         }
         let mut fields = Fields::of(node, "a client", &mut self.problems)?;
         let secrets = fields.need("secret", &mut self.problems).map(items).unwrap_or_default();
