@@ -263,12 +263,17 @@ impl Method for Hmac {
 /// The keys of a client, of those of its secrets that can be used.
 fn keys(client: &Client, algorithm: Algorithm) -> Result<Vec<Key>, Denied> {
     let usable = client.secrets.iter().filter_map(|secret| secret.get()).filter(|secret| secret.len() >= SHORTEST);
-    let keys: Vec<_> = usable.map(|secret| algorithm.key(&secret)).collect();
+    let keys: Vec<_> = usable.map(|secret| algorithm.key(line(&secret))).collect();
     if keys.is_empty() {
         let names: Vec<_> = client.secrets.iter().map(|secret| secret.reference()).collect();
         return Err(Denied::Unchecked(format!("{} is not resolved, or too short", names.join(" and "))));
     }
     Ok(keys)
+}
+
+/// A secret without the line break that files often end with.
+fn line(secret: &[u8]) -> &[u8] {
+    secret.strip_suffix(b"\n").map_or(secret, |text| text.strip_suffix(b"\r").unwrap_or(text))
 }
 
 /// The versions that the request line may have been signed with, the client's own first.

@@ -369,6 +369,7 @@ fn while_secrets_rotate_both_are_good_and_one_that_is_not_there_is_our_fault() {
     const NEWER: &[u8] = b"fedcba9876543210fedcba9876543210";
     let with = |client| Hmac { clients: BTreeMap::from([("alice".to_owned(), client)]), ..method("authorization") };
     assert!(judge(&with(client(&[NEWER, SECRET])), &kong(), NOW).is_ok());
+    assert!(judge(&with(client(&[b"0123456789abcdef0123456789abcdef\n"])), &kong(), NOW).is_ok());
     assert!(invalid(&judge(&with(client(&[NEWER])), &kong(), NOW)));
     let unresolved = Client { secrets: vec![Arc::new(Secret::new("env:ALICE", None))], ..client(&[]) };
     for client in [unresolved, client(&[b"short"])] {
