@@ -78,7 +78,7 @@ impl Dev {
     }
 
     /// The next line that holds `word`.
-    async fn line(&mut self, word: &str) -> String {
+    pub(crate) async fn line(&mut self, word: &str) -> String {
         loop {
             let line = soon(self.lines.next_line()).await.unwrap().expect("it still runs");
             if line.contains(word) {

@@ -277,7 +277,7 @@ mod tests {
         let world = World { table, upstream, clock, environments: None, vault: Arc::new(NoVault) };
         let entry = Arc::new(Entry { name: Arc::from("partners"), method: Arc::clone(&keys) as _ });
         let auth = Auth::Any(Ways::new(vec![Way::One(Use { entry, keep: false })], Mode::Enforce));
-        let about = About { route: &Arc::from("orders"), now: Timestamp::from_secs(0), most: 0 };
+        let about = About { route: &Arc::from("orders"), now: Timestamp::from_secs(0), most: 0, assumed: None };
         for (auth, written) in [
             (auth, r#""caller":{"id":"k00000000000000000","tenant":"acme","via":"api_key"},"#),
             (Auth::Public, r#""ip":"192.0.2.1","status""#),

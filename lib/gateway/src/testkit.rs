@@ -178,6 +178,6 @@ pub(crate) fn any_of(methods: &[(&str, Arc<dyn Method>, bool)]) -> Auth {
 /// Identifies the caller of a request to the route `r`, now by the world's clock.
 pub(crate) async fn identify(auth: &Auth, request: &mut Request, world: &World) -> Result<Caller, Refusal> {
     let route = Arc::from("r");
-    let about = About { route: &route, now: world.clock.now(), most: 1 << 20 };
+    let about = About { route: &route, now: world.clock.now(), most: 1 << 20, assumed: None };
     auth.identify(request, about, world, &mut Shadowed::default(), &mut After::default()).await
 }

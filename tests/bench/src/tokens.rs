@@ -3,7 +3,6 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rand::SystemRandom;
@@ -11,6 +10,7 @@ use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, RSA_PKCS1_SHA256};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use tollgate::clock::{Clock, SystemClock};
 
 type Fault = Box<dyn std::error::Error>;
 
@@ -36,7 +36,7 @@ fn main() -> Result<(), Fault> {
     std::fs::write(folder.join("rs256.pem"), pem(AsDer::as_der(rsa.public_key())?.as_ref()))?;
     std::fs::write(folder.join("es256.pem"), pem(AsDer::as_der(ec.public_key())?.as_ref()))?;
 
-    let expires = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() + 86_400;
+    let expires = SystemClock.now().secs() + 86_400;
     for (algorithm, kid) in [("RS256", "r"), ("ES256", "e")] {
         let mut tokens = String::new();
         for user in 0..count {

@@ -4,6 +4,7 @@
 //! and either everything is right or nothing is used. [`compile`] is the only maker of [`Routes`]; nothing downstream
 //! validates. The format is `docs/config.md`.
 
+mod allow;
 mod auth;
 mod edges;
 mod files;
@@ -22,6 +23,7 @@ mod upstreams;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::asserted::Asserted;
 use crate::auth::{ApiKeys, Entry};
 use crate::bulletin::Bulletin;
 use crate::expression::{Expression, ExpressionProblem, Place as Stands, Scope, Template};
@@ -139,6 +141,7 @@ impl<'h> Reader<'h> {
             self.read_plans(document, root.on_store_failure);
         }
         for document in &documents {
+            self.check_forwards(document);
             self.read_limits(document, root.on_store_failure);
         }
         let named = self.limits.values().flatten().filter_map(Used::limit);
@@ -189,6 +192,7 @@ impl<'h> Reader<'h> {
         Some(Routes {
             name: Arc::clone(&self.name),
             edge,
+            asserted: Asserted::new(self.auth.values().flatten().flat_map(|entry| entry.method.forwards())),
             router,
             routes: routes.into_iter().collect::<Option<Vec<_>>>()?,
             plans: self.whole_plans(),

@@ -4,6 +4,7 @@
 use std::fmt::{self, Display, Write as _};
 use std::time::Duration;
 
+use crate::access::{Access, Scopes};
 use crate::auth::{Auth, Use, Way};
 use crate::edge::Edge;
 use crate::forward::balance::Balance;
@@ -66,6 +67,7 @@ impl Routes {
             ("shed", format!("{} (shedding is not built yet)", route.priority.as_str())),
             ("screen", screen(&route.screen)),
             ("identify", identify(&route.auth)),
+            ("permit", permit(&route.access)),
             ("limit", limits(&route.limits)),
             ("request", request(&route.request)),
             ("timeout", timeouts(route)),
@@ -220,6 +222,24 @@ fn identify(auth: &Auth) -> String {
     };
     let way = |way: &Way| way.uses().iter().map(used).collect::<Vec<_>>().join(" and ");
     format!("{}{}", ways.all().iter().map(way).collect::<Vec<_>>().join(" or "), shown(ways.mode()))
+}
+
+fn permit(access: &Access) -> String {
+    let Some(conditions) = &access.conditions else { return "nothing is asked".to_owned() };
+    let mut parts = Vec::new();
+    if !conditions.tenants.is_empty() {
+        let tenants: Vec<_> = conditions.tenants.iter().map(crate::access::Pattern::as_str).collect();
+        parts.push(format!("tenants {}", list(&tenants)));
+    }
+    parts.extend(conditions.scopes.as_ref().map(|scopes| match scopes {
+        Scopes::All(scopes) => format!("all scopes of {}", list(scopes)),
+        Scopes::Any(scopes) => format!("any scope of {}", list(scopes)),
+    }));
+    if !conditions.groups.is_empty() {
+        parts.push(format!("any group of {}", list(&conditions.groups)));
+    }
+    parts.extend(conditions.when.as_ref().map(|when| format!("when {}", when.source())));
+    format!("{}{}", parts.join("; "), shown(access.mode))
 }
 
 fn limits(limits: &Limits) -> String {

@@ -162,7 +162,7 @@ impl Bench {
 
     async fn ask_at(&self, route: &str, line: &str, credential: &str) -> Result<Caller, Refusal> {
         let route = Arc::from(route);
-        let about = crate::auth::About { route: &route, now: self.clock.now(), most: 1 << 20 };
+        let about = crate::auth::About { route: &route, now: self.clock.now(), most: 1 << 20, assumed: None };
         self.auth
             .identify(
                 &mut request(line, credential),

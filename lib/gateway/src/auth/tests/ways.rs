@@ -15,7 +15,8 @@ impl Method for Word {
         _: &'a mut After,
     ) -> BoxFuture<'a, Result<Caller, Denied>> {
         let said = asked.headers.get(self.0).map(|value| value.to_str().unwrap());
-        let forward = vec![(HeaderName::from_static("x-from"), self.0.parse().unwrap())];
+        let own: HeaderValue = self.0.parse().unwrap();
+        let forward = vec![(HeaderName::from_static("x-from"), own.clone()), (self.0.parse().unwrap(), own)];
         let identity = Identity { via: "none", id: self.0.to_owned(), forward, ..Identity::default() };
         let word = match said {
             None => Err(Denied::Missing),
@@ -60,7 +61,7 @@ async fn ask_in(mode: Mode, fields: &[(&'static str, &str)]) -> (Result<Caller, 
     }
     let world = world(Arc::new(TestClock(AtomicU64::new(NOON))));
     let (route, mut shadowed) = (Arc::from("r"), Shadowed::default());
-    let about = About { route: &route, now: world.clock.now(), most: 0 };
+    let about = About { route: &route, now: world.clock.now(), most: 0, assumed: None };
     let identified = auth.identify(&mut request, about, &world, &mut shadowed, &mut After::default()).await;
     (identified, request.headers, shadowed)
 }
@@ -90,11 +91,11 @@ async fn any_way_will_do_and_a_way_of_several_methods_needs_all_of_them() {
 }
 
 #[tokio::test]
-async fn of_several_that_agree_the_first_is_the_caller_and_each_sends_its_fields_on() {
+async fn of_several_that_agree_the_first_is_the_caller_and_the_others_send_on_what_it_does_not() {
     let (caller, _) = ask(&[("b", "right"), ("c", "right")]).await;
     let caller = caller.unwrap();
-    let sent: Vec<_> = caller.forward().iter().map(|(_, value)| value.to_str().unwrap()).collect();
-    assert_eq!((caller.id(), sent.as_slice()), ("b", &["b", "c"][..]));
+    let sent: Vec<_> = caller.forward().iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+    assert_eq!((caller.id(), sent.as_slice()), ("b", &[("x-from", "b"), ("b", "b"), ("c", "c")][..]));
 }
 
 #[tokio::test]

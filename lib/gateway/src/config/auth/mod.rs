@@ -2,8 +2,11 @@
 
 mod api_key;
 mod basic;
+mod caller;
 mod external;
+mod forward;
 mod hmac;
+mod jwt;
 
 use std::sync::Arc;
 
@@ -26,10 +29,11 @@ const METHODS: &[(&str, ReadMethod)] = &[
     ("hmac", |reader, _, node, path| reader.hmac(node, path)),
     ("basic", |reader, name, node, path| reader.basic(name, node, path)),
     ("external", |reader, _, node, path| reader.external(node, path)),
+    ("jwt", |reader, name, node, path| reader.jwt(name, node, path)),
 ];
 
 /// The methods that are to come.
-const LATER: &[&str] = &["jwt", "introspection", "client_certificate", "iam"];
+const LATER: &[&str] = &["introspection", "client_certificate", "iam"];
 
 impl Reader<'_> {
     /// All entries of `auth` of one file.
