@@ -132,7 +132,7 @@ fn respond(body: &str) -> String {
 #[tokio::test]
 async fn check_prints_the_shipped_config_compiled_or_every_problem_of_another() {
     let (code, out, err) = run(&["check"]).await;
-    assert_eq!((code, err.trim()), (Some(0), "ok: 10 routes, 3 upstreams"));
+    assert_eq!((code, err.trim()), (Some(0), "ok: 12 routes, 3 upstreams"));
     assert!(out.contains("connect_timeout 1s"), "defaults are visible: {out}");
 
     let bad =

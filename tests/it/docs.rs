@@ -18,7 +18,7 @@ fn examples(text: &str, language: &str) -> Vec<String> {
 /// What stands in for a file of users.
 const USERS: &str = "ann:$2y$10$abcdefghijklmnopqrstuuHNbAKRhpaujgo33bRWs.NLUTJO3lOy2";
 
-/// One config, and an empty file for whatever else it names.
+/// One config, and an empty file for whatever it names, but for authorities and users.
 #[derive(Debug)]
 struct Example(String);
 
@@ -27,6 +27,7 @@ impl Files for Example {
         Ok(match path {
             "gateway.yaml" => self.0.clone().into_bytes(),
             _ if path.ends_with(".htpasswd") => USERS.as_bytes().to_vec(),
+            _ if path.ends_with(".pem") => text("infra/certs/devices.pem").into_bytes(),
             _ => Vec::new(),
         })
     }
@@ -99,10 +100,12 @@ fn every_example_of_the_config_reference_compiles() {
 fn every_key_that_the_config_knows_stands_in_its_reference() {
     let reference = text("docs/config.md");
     let wrong = "version: 1\nupstreams: {a: {targets: \"http://a\", x_: 1, retry: {x_: 1}, tls: {x_: 1}}}\n\
-                 auth: {p: {x_: 1, api_key: {header: x-key, pepper: \"env:P\", x_: 1}},\n\
+                 auth: {\n\
                  \x20 h: {hmac: {x_: 1, clients: {c: {secret: \"env:S\", x_: 1}}}}, b: {basic: {x_: 1}},\n\
                  \x20 e: {external: {url: \"https://a\", x_: 1}},\n\
-                 \x20 l: {external: {lambda: {x_: 1}, x_: 1}}}\n\
+                 \x20 l: {external: {lambda: {x_: 1}, x_: 1}},\n\
+                 \x20 p: {x_: 1, api_key: {header: x-key, pepper: \"env:P\", x_: 1}}, q: {iam: {x_: 1, caller: {x_: 1}}},\n\
+                 \x20 r: {client_certificate: {from: {alb: a, x_: 1}, caller: {x_: 1}, x_: 1}}}\n\
                  limits: {l: {rate: 1/s, by: global, x_: 1}, p: {plan: true, x_: 1}}\n\
                  plans: {p: {x_: 1, quota: {limit: 1, per: day, x_: 1}}}\nedge: {x_: 1}\ndefaults: {x_: 1}\nx_: 1\nroutes:\n\
                  \x20 - name: a\n    auth: none\n    x_: 1\n    match: {path: /, x_: 1}\n    cors: {x_: 1}\n    body: {x_: 1}\n    address: {x_: 1}\n    allow: {x_: 1, scopes: {x_: 1}}\n\
@@ -120,7 +123,7 @@ fn every_key_that_the_config_knows_stands_in_its_reference() {
         }
         asked += 1;
     }
-    assert!(asked >= 21, "{asked}: {problems}");
+    assert!(asked >= 26, "{asked}: {problems}");
 }
 
 #[test]

@@ -8,6 +8,7 @@
 )]
 
 mod authorizers;
+mod certificates;
 mod cli;
 mod concurrent;
 mod docs;

@@ -20,7 +20,7 @@ mod transforms;
 mod tree;
 mod upstreams;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::asserted::Asserted;
@@ -107,6 +107,10 @@ pub(crate) struct Reader<'h> {
     pub(crate) bulletin: Arc<Bulletin>,
     /// Those of them whose keys the command line makes.
     pub(crate) api_keys: Vec<Arc<ApiKeys>>,
+    /// The names of those that are for front doors with `AWS_IAM`.
+    pub(crate) iam: BTreeSet<String>,
+    /// Whether the edge hands client certificates over.
+    pub(crate) edge_certificate: bool,
     /// Plans by name, likewise.
     pub(crate) plans: BTreeMap<String, Option<Arc<Plan>>>,
     /// Limits by name, likewise.
@@ -124,6 +128,8 @@ impl<'h> Reader<'h> {
             auth: BTreeMap::new(),
             bulletin: Arc::new(Bulletin::new("tollgate")),
             api_keys: Vec::new(),
+            iam: BTreeSet::new(),
+            edge_certificate: false,
             plans: BTreeMap::new(),
             limits: BTreeMap::new(),
             route_names: BTreeMap::new(),

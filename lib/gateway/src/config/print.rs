@@ -91,6 +91,7 @@ fn edge(edge: &Edge) -> String {
         ("client_ip", &edge.client_ip),
         ("scheme", &edge.scheme),
         ("request_id", &edge.request_id),
+        ("client_certificate", &edge.client_certificate),
     ];
     for (what, field) in fields {
         if let Some(field) = field {

@@ -3,9 +3,11 @@
 mod api_key;
 mod basic;
 mod caller;
+mod client_certificate;
 mod external;
 mod forward;
 mod hmac;
+mod iam;
 mod jwt;
 
 use std::sync::Arc;
@@ -29,11 +31,13 @@ const METHODS: &[(&str, ReadMethod)] = &[
     ("hmac", |reader, _, node, path| reader.hmac(node, path)),
     ("basic", |reader, name, node, path| reader.basic(name, node, path)),
     ("external", |reader, _, node, path| reader.external(node, path)),
+    ("client_certificate", |reader, name, node, path| reader.client_certificate(name, node, path)),
+    ("iam", |reader, name, node, path| reader.iam(name, node, path)),
     ("jwt", |reader, name, node, path| reader.jwt(name, node, path)),
 ];
 
 /// The methods that are to come.
-const LATER: &[&str] = &["introspection", "client_certificate", "iam"];
+const LATER: &[&str] = &["introspection"];
 
 impl Reader<'_> {
     /// All entries of `auth` of one file.
@@ -109,6 +113,7 @@ impl Reader<'_> {
             }
             ways.push(way);
         }
+        self.one_way_alone(node, &ways);
         let mode = modes.first().copied().unwrap_or_default();
         if modes.iter().any(|other| *other != mode) {
             // Whoever comes by none of them is refused or is not.
