@@ -1,0 +1,6 @@
+//! Who this program is on AWS, and what it signs as that: calls of its own, and requests to upstreams.
+
+mod account;
+mod sign;
+
+pub use account::Account;
