@@ -58,6 +58,7 @@ impl Explain {
                 upstream: Arc::clone(&noted) as _,
                 clock: Arc::new(SystemClock),
                 environments: Some(NonZeroU32::MIN),
+                vault: Arc::new(tollgate::secret::NoVault),
             };
             let gateway = Gateway::new(compiled.routes, world);
             let asked = format!("{} {}", request.method, self.url);
@@ -119,6 +120,8 @@ impl Explain {
             seed: 1,
             deadline: None,
             front_time: None,
+            client_certificate: None,
+            iam: None,
         };
         Ok(Request { method, path, query, headers, body, origin })
     }

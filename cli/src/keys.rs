@@ -138,10 +138,10 @@ impl Keys {
 
 impl Which {
     fn keys<'r>(&self, routes: &'r Routes) -> Result<&'r ApiKeys, Failure> {
-        let names: Vec<_> = routes.auth.iter().map(|keys| keys.name()).collect();
+        let names: Vec<_> = routes.api_keys.iter().map(|keys| keys.name()).collect();
         let found = match &self.auth {
-            Some(name) => routes.auth.iter().find(|keys| keys.name() == name),
-            None => routes.auth.first().filter(|_| names.len() == 1),
+            Some(name) => routes.api_keys.iter().find(|keys| keys.name() == name),
+            None => routes.api_keys.first().filter(|_| names.len() == 1),
         };
         found.map(AsRef::as_ref).ok_or_else(|| {
             Failure::Input(match (&self.auth, names.is_empty()) {

@@ -118,7 +118,13 @@ pub(crate) async fn world(state: &StateOption) -> Result<World, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(Watched::new(SystemClock, UNKNOWN));
     let table = state.open(Arc::clone(&clock)).await?;
     let upstream = HttpUpstream::new(UpstreamSettings::default(), Arc::clone(&clock));
-    Ok(World { table, upstream, clock, environments: Some(NonZeroU32::MIN) })
+    Ok(World {
+        table,
+        upstream,
+        clock,
+        environments: Some(NonZeroU32::MIN),
+        vault: Arc::new(tollgate::secret::NoVault),
+    })
 }
 
 /// A runtime of one thread: a request costs least there, as on Lambda.

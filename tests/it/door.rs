@@ -87,7 +87,16 @@ async fn shipped(upstream: &Upstream) -> Gateway {
         .unwrap_or_else(|problems| panic!("{problems}"));
     let upstream = HttpUpstream::new(UpstreamSettings::default(), Arc::new(Noon));
     let (table, clock) = (Arc::new(MemoryTable::default()), Arc::new(Noon));
-    Gateway::new(compiled.routes, World { table, upstream, clock, environments: Some(NonZeroU32::MIN) })
+    Gateway::new(
+        compiled.routes,
+        World {
+            table,
+            upstream,
+            clock,
+            environments: Some(NonZeroU32::MIN),
+            vault: Arc::new(tollgate::secret::NoVault),
+        },
+    )
 }
 
 /// What a run of its own would tell differently: how long it took, and the id of an event that brings none.

@@ -116,6 +116,7 @@ async fn environment(config: &str, endpoint: &str, seed: u64, apart: Duration) -
         upstream: Arc::new(NoUpstream),
         clock: Arc::clone(&clock) as _,
         environments: None,
+        vault: Arc::new(tollgate::secret::NoVault),
     };
     let gateway = Gateway::new(routes, world);
     let (mut seen, started) = (Seen::default(), tokio::time::Instant::now());
@@ -147,6 +148,8 @@ fn request(seed: u64) -> Request {
         seed,
         deadline: None,
         front_time: None,
+        client_certificate: None,
+        iam: None,
     };
     let (path, headers) = ("/".to_owned(), HeaderMap::new());
     Request { method: Method::GET, path, query: None, headers, body: Body::Empty, origin }

@@ -76,7 +76,7 @@ async fn take(limits: &Limits, ip: u8, table: &dyn Table, clock: &dyn Clock) -> 
         response: None,
         now: clock.now(),
     };
-    let caller = Auth::Public.identify(&mut http::HeaderMap::new(), table, clock).await.unwrap();
+    let caller = Auth::Public.public().unwrap();
     let environments = Some(std::num::NonZeroU32::MIN);
     limits.take(Held::default(), &facts, &caller, Around { table, clock, seed: 1, deadline: None, environments }).await
 }

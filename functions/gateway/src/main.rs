@@ -53,6 +53,12 @@ async fn start(settings: &Settings) -> Result<(Gateway, DoorSettings, LogSink), 
     table.warm().await;
     let compiled = compiling.await.map_err(|fault| fault.to_string())?.map_err(|problems| problems.to_string())?;
     let upstream = HttpUpstream::new(UpstreamSettings::default(), Arc::clone(&clock));
-    let world = World { table, upstream, clock, environments: settings.environments };
+    let world = World {
+        table,
+        upstream,
+        clock,
+        environments: settings.environments,
+        vault: Arc::new(tollgate::secret::NoVault),
+    };
     Ok((Gateway::new(compiled.routes, world), door, telemetry::stdout(settings.log)))
 }

@@ -182,10 +182,10 @@ mod tests {
 
     use super::*;
 
-    fn exchange() -> Exchange {
+    fn request() -> Request {
         let mut headers = HeaderMap::new();
         headers.insert("authorization", HeaderValue::from_static("Bearer hush"));
-        let request = Request {
+        Request {
             method: Method::POST,
             path: "/orders/\"1\"".to_owned(),
             query: Some("token=hush".to_owned()),
@@ -200,9 +200,14 @@ mod tests {
                 seed: 0,
                 deadline: None,
                 front_time: None,
+                client_certificate: None,
+                iam: None,
             },
-        };
-        Exchange::open(&request, Timestamp::from_millis(1_795_522_513_123))
+        }
+    }
+
+    fn exchange() -> Exchange {
+        Exchange::open(&request(), Timestamp::from_millis(1_795_522_513_123))
     }
 
     #[test]
@@ -238,13 +243,20 @@ mod tests {
     #[tokio::test]
     async fn who_called_is_written_and_the_public_is_not() {
         use tollgate::auth::keyring::{Keyring, Order, Seed};
-        use tollgate::auth::{ApiKeys, Auth, Pepper, Use};
+        use tollgate::auth::{About, ApiKeys, Auth, Entry, Pepper, Use, Way, Ways};
+        use tollgate::clock::SystemClock;
+        use tollgate::exchange::After;
+        use tollgate::gateway::World;
+        use tollgate::secret::NoVault;
+        use tollgate::table::MemoryTable;
 
-        let (table, clock) = (tollgate::table::MemoryTable::default(), tollgate::clock::SystemClock);
+        use crate::upstream::{HttpUpstream, UpstreamSettings};
+
+        let (table, clock) = (Arc::new(MemoryTable::default()), Arc::new(SystemClock));
         let pepper = Pepper::new("env:PEPPER", b"0123456789abcdef").unwrap();
         let keys = Arc::new(ApiKeys::new("partners", http::HeaderName::from_static("x-api-key"), vec![pepper], None));
         let plans = tollgate::limit::Plans::default();
-        let keyring = Keyring { keys: &keys, plans: &plans, table: &table, clock: &clock };
+        let keyring = Keyring { keys: &keys, plans: &plans, table: &*table, clock: &*clock };
         let order = Order {
             env: "live".to_owned(),
             tenant: "acme".to_owned(),
@@ -253,13 +265,18 @@ mod tests {
             lives: None,
         };
         let made = keyring.create(&order, Seed { secret: [1; 32], id: [0; 12] }).await.unwrap();
-        let mut headers = HeaderMap::from_iter([(keys.header().clone(), made.key.reveal().parse().unwrap())]);
-        let auth = Auth::Any(vec![Use { method: Arc::clone(&keys), keep: false }]);
+        let upstream = HttpUpstream::new(UpstreamSettings::default(), Arc::clone(&clock) as _);
+        let world = World { table, upstream, clock, environments: None, vault: Arc::new(NoVault) };
+        let entry = Arc::new(Entry { name: Arc::from("partners"), method: Arc::clone(&keys) as _ });
+        let auth = Auth::Any(Ways::new(vec![Way::One(Use { entry, keep: false })]));
+        let about = About { route: &Arc::from("orders"), now: Timestamp::from_secs(0), most: 0 };
         for (auth, written) in [
             (auth, r#""caller":{"id":"k00000000000000000","tenant":"acme","via":"api_key"},"#),
             (Auth::Public, r#""ip":"192.0.2.1","status""#),
         ] {
-            let caller = auth.identify(&mut headers, &table, &clock).await.unwrap();
+            let mut request = request();
+            request.headers = HeaderMap::from_iter([(keys.header().clone(), made.key.reveal().parse().unwrap())]);
+            let caller = auth.identify(&mut request, about, &world, &mut After::default()).await.unwrap();
             let line = json_line(&Exchange { caller: Some(caller), ..exchange() });
             assert!(line.contains(written) && !line.contains("gwk_"), "{line}");
         }

@@ -55,6 +55,44 @@ pub struct Origin {
     pub deadline: Option<tokio::time::Instant>,
     /// When the front door took the request, by its own clock, where it says so: what this environment's is held against.
     pub front_time: Option<Timestamp>,
+    /// The client certificate that a front door which ended TLS asked for, where it passed one on.
+    pub client_certificate: Option<ClientCert>,
+    /// Who signed the request, where the front door checked its signature (`AWS_IAM`).
+    pub iam: Option<IamIdentity>,
+}
+
+/// A client certificate as it was passed on. Nothing but the front door has looked at it yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCert {
+    /// Who passed it on.
+    pub from: CertFrom,
+    /// PEM: the certificate, and after it what it was sent with.
+    pub pem: String,
+}
+
+/// Who passed a client certificate on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CertFrom {
+    /// API Gateway, in the event's `requestContext`.
+    ApiGateway,
+    /// A load balancer, in fields of its own.
+    Alb {
+        /// The ARN of the target group that the event came by.
+        target_group: String,
+    },
+    /// The edge, in a field that is believed beside its secret alone.
+    Edge,
+}
+
+/// An identity that AWS checked, of the event's `requestContext`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IamIdentity {
+    /// The ARN of the user or the assumed role.
+    pub arn: String,
+    /// The account.
+    pub account: String,
+    /// The unique id of the user or role, with the session's name.
+    pub user_id: String,
 }
 
 /// The scheme of the client's request.

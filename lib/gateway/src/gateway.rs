@@ -16,7 +16,7 @@ use std::time::Duration;
 use http::header::ORIGIN;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
-use crate::auth::{ApiKeys, Caller};
+use crate::auth::{About, ApiKeys, Caller, Entry};
 use crate::clock::{Clock, Timestamp};
 use crate::edge::Edge;
 use crate::exchange::{After, Body, Exchange, Origin, Request, Response, Served};
@@ -26,6 +26,7 @@ use crate::forward::{Backend, Upstream};
 use crate::limit::{Around, Plans, Taken};
 use crate::refusal::Refusal;
 use crate::route::{Outcome, Route, Router, normalise};
+use crate::secret::Vault;
 use crate::table::Table;
 
 /// The gateway: compiled routes and the three ports. One of it serves any number of requests at once.
@@ -47,11 +48,13 @@ pub struct World {
     /// How many environments may count at once, this one included: among so many a limit is divided while the table that
     /// all count on does not answer. `None` where that is not known.
     pub environments: Option<NonZeroU32>,
+    /// Secrets that live elsewhere.
+    pub vault: Arc<dyn Vault>,
 }
 
 impl World {
     fn around(&self, origin: &Origin) -> Around<'_> {
-        let Self { table, upstream: _, clock, environments } = self;
+        let Self { table, upstream: _, clock, environments, vault: _ } = self;
         Around {
             table: &**table,
             clock: &**clock,
@@ -77,7 +80,9 @@ pub struct Routes {
     /// By name.
     pub upstreams: Vec<Arc<Backend>>,
     /// By name.
-    pub auth: Vec<Arc<ApiKeys>>,
+    pub auth: Vec<Arc<Entry>>,
+    /// Those of `auth` whose keys `tollgate keys` makes, by name.
+    pub api_keys: Vec<Arc<ApiKeys>>,
 }
 
 /// Why a request does not reach the end of `serve`.
@@ -174,7 +179,8 @@ impl Gateway {
         let (taken, held) = route.limits.take_before(&early, around).await;
         trail.take(exchange, taken, &self.world)?; // 429 503
         let leases = route.limits.prepare(route.auth.takes_time(), &early, around, &held);
-        let identified = route.auth.identify(&mut request.headers, &*self.world.table, &*self.world.clock);
+        let about = About { route: &route.name, now, most: route.screen.bodies.most() };
+        let identified = route.auth.identify(&mut request, about, &self.world, &mut trail.after);
         let (caller, left) = tokio::join!(identified, leases);
         let caller = caller?; // 401 503
         exchange.caller = Some(caller.clone());

@@ -1,10 +1,12 @@
 //! Tollgate's core: the gateway without the outside world.
 //!
 //! Read [`gateway`] first: `Gateway::serve` is the request's way, top to bottom. This crate knows no AWS, no HTTP
-//! client, no Lambda, no environment variable, and no clock but its port. What it needs of the world are three ports,
-//! [`table::Table`], [`forward::Upstream`] and [`clock::Clock`]; the crate `tollgate-adapters` has their adapters.
+//! client, no Lambda, no environment variable, and no clock but its port. What it needs of the world are four ports,
+//! [`table::Table`], [`forward::Upstream`], [`clock::Clock`] and [`secret::Vault`]; the crate `tollgate-adapters` has
+//! their adapters.
 
 pub mod auth;
+pub mod call;
 pub mod clock;
 pub mod config;
 pub mod cors;
@@ -20,6 +22,7 @@ pub mod refusal;
 pub mod respond;
 pub mod route;
 pub mod screen;
+pub mod secret;
 pub mod table;
 pub mod transform;
 

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
+use crate::auth::Challenges;
 use crate::exchange::{Body, Response};
 
 /// Why a request was not served.
@@ -80,11 +81,22 @@ pub enum Refusal {
     },
     /// The route wants to know who calls, and nothing in the request says so.
     #[error("there are no credentials")]
-    CredentialsMissing,
+    CredentialsMissing {
+        /// What the route takes.
+        challenges: Challenges,
+    },
     /// What says who calls is no good. Clients are not told whether it never was, or is no more.
     #[error("the credentials are no good: {why}")]
     CredentialsInvalid {
+        /// What the route takes.
+        challenges: Challenges,
         /// What is wrong with them, for the log.
+        why: String,
+    },
+    /// An authorizer knows who calls, and that it may not.
+    #[error("the caller may not: {why}")]
+    CallerForbidden {
+        /// Why, for the log.
         why: String,
     },
     /// What says who calls may be good, and cannot be checked.
@@ -223,12 +235,13 @@ impl Refusal {
                 "content_type_refused",
                 "The body's content type is not taken here.",
             ),
-            Self::CredentialsMissing => {
+            Self::CredentialsMissing { .. } => {
                 (StatusCode::UNAUTHORIZED, "credentials_missing", "The request needs credentials.")
             }
             Self::CredentialsInvalid { .. } => {
                 (StatusCode::UNAUTHORIZED, "credentials_invalid", "The request's credentials are not taken.")
             }
+            Self::CallerForbidden { .. } => (StatusCode::FORBIDDEN, "caller_forbidden", "The caller may not do this."),
             Self::CredentialsUnchecked { .. } => {
                 (StatusCode::SERVICE_UNAVAILABLE, "credentials_unchecked", "Try again shortly.")
             }
@@ -325,13 +338,8 @@ impl Refusal {
                 let secs = retry_after.as_secs().saturating_add(u64::from(retry_after.subsec_nanos() > 0));
                 headers.insert(RETRY_AFTER, secs.max(1).into());
             }
-            // A challenge (RFC 9110 §11.6.1) that says no more than the code does.
-            Self::CredentialsMissing => {
-                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("ApiKey error=\"credentials_missing\""));
-            }
-            Self::CredentialsInvalid { .. } => {
-                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("ApiKey error=\"credentials_invalid\""));
-            }
+            Self::CredentialsMissing { challenges } => challenges.write(false, headers),
+            Self::CredentialsInvalid { challenges, .. } => challenges.write(true, headers),
             Self::StateUnavailable { .. }
             | Self::SecretUnavailable { .. }
             | Self::CredentialsUnchecked { .. }
@@ -348,6 +356,7 @@ impl Refusal {
             | Self::BodyStalled
             | Self::BodyBroken
             | Self::ContentTypeRefused { .. }
+            | Self::CallerForbidden { .. }
             | Self::Unforwardable { .. }
             | Self::PlanUnknown { .. }
             | Self::UpstreamUnreachable { .. }
@@ -366,11 +375,15 @@ const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#qu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::Challenge;
 
     /// One of each. A new variant belongs here, and so into the golden table.
     fn every() -> Vec<Refusal> {
         let (upstream, detail): (Arc<str>, String) = (Arc::from("orders"), "10.0.0.1: refused".to_owned());
         let (method, path) = (Method::PUT, "/a".to_owned());
+        let challenges =
+            [Challenge::Bearer, Challenge::Basic { realm: Arc::from("staff") }, Challenge::Scheme("ApiKey")];
+        let challenges = Challenges::of(challenges.into_iter());
         vec![
             Refusal::Malformed { why: "two Host fields" },
             Refusal::UriTooLong { limit: 65_536 },
@@ -383,8 +396,9 @@ mod tests {
             Refusal::BodyStalled,
             Refusal::BodyBroken,
             Refusal::ContentTypeRefused { given: "text/plain".to_owned() },
-            Refusal::CredentialsMissing,
-            Refusal::CredentialsInvalid { why: "partners: no such key".to_owned() },
+            Refusal::CredentialsMissing { challenges: challenges.clone() },
+            Refusal::CredentialsInvalid { challenges, why: "partners: no such key".to_owned() },
+            Refusal::CallerForbidden { why: "policy: it says no".to_owned() },
             Refusal::CredentialsUnchecked { why: "partners: the table did not answer".to_owned() },
             Refusal::Unforwardable { why: "a line break" },
             Refusal::PlanUnknown { plan: "gold".to_owned() },

@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
-use crate::auth::Caller;
-use crate::clock::Timestamp;
-use crate::exchange::{Body, Origin, Request, Scheme};
+use crate::auth::{About, Auth, Caller, Entry, Method, Use, Way, Ways};
+use crate::clock::{Clock, Timestamp};
+use crate::exchange::{After, Body, Origin, Request, Response, Scheme};
 use crate::expression::{Expression, Params, Place, Scope, Template};
-use crate::forward::{Protocol, Target};
-use crate::gateway::Asked;
+use crate::forward::{BoxFuture, FaultKind, Outbound, Protocol, Target, Upstream, UpstreamFault};
+use crate::gateway::{Asked, World};
+use crate::refusal::Refusal;
+use crate::secret::NoVault;
+use crate::table::{MemoryTable, Table};
 
 /// Calls of a table that go on, as they are, to the table in its field `inner`.
 macro_rules! passed_on {
@@ -77,6 +80,8 @@ pub(crate) fn request(line: &str) -> Request {
         seed: 7,
         deadline: None,
         front_time: None,
+        client_certificate: None,
+        iam: None,
     };
     Request {
         method: method.parse().expect("a method"),
@@ -136,4 +141,42 @@ pub(crate) fn target(weight: u32) -> Target {
         authority: "127.0.0.1:1".to_owned(),
         base_path: String::new(),
     }
+}
+
+/// An upstream that nothing reaches.
+#[derive(Debug)]
+pub(crate) struct Nowhere;
+
+impl Upstream for Nowhere {
+    fn send<'a>(&'a self, _: &'a Target, _: Outbound) -> BoxFuture<'a, Result<Response, UpstreamFault>> {
+        let fault =
+            UpstreamFault { kind: FaultKind::Connect, stale_connection: false, detail: "nothing is there".to_owned() };
+        Box::pin(std::future::ready(Err(fault)))
+    }
+}
+
+/// A world with nothing behind.
+pub(crate) fn world(clock: Arc<dyn Clock>) -> World {
+    world_of(Arc::new(MemoryTable::default()), Arc::new(Nowhere), clock)
+}
+
+/// A world of these.
+pub(crate) fn world_of(table: Arc<dyn Table>, upstream: Arc<dyn Upstream>, clock: Arc<dyn Clock>) -> World {
+    World { table, upstream, clock, environments: None, vault: Arc::new(NoVault) }
+}
+
+/// A route's `auth` that takes any of these.
+pub(crate) fn any_of(methods: &[(&str, Arc<dyn Method>, bool)]) -> Auth {
+    let one = |(name, method, keep): &(&str, Arc<dyn Method>, bool)| {
+        let entry = Entry { name: Arc::from(*name), method: Arc::clone(method) };
+        Way::One(Use { entry: Arc::new(entry), keep: *keep })
+    };
+    Auth::Any(Ways::new(methods.iter().map(one).collect()))
+}
+
+/// Identifies the caller of a request to the route `r`, now by the world's clock.
+pub(crate) async fn identify(auth: &Auth, request: &mut Request, world: &World) -> Result<Caller, Refusal> {
+    let route = Arc::from("r");
+    let about = About { route: &route, now: world.clock.now(), most: 1 << 20 };
+    auth.identify(request, about, world, &mut After::default()).await
 }

@@ -58,7 +58,7 @@ async fn main() -> Result<(), Fault> {
 
 async fn round(route: &Route, table: &Counted, clock: &dyn Clock) -> Result<Duration, Fault> {
     let (headers, params) = (HeaderMap::new(), Params::default());
-    let caller = route.auth.identify(&mut HeaderMap::new(), table, clock).await?;
+    let caller = route.auth.public().ok_or("a route of the benchmark is not public")?;
     let started = Instant::now();
     let deadline = Some(started + Duration::from_secs(30));
     for seed in 0..ROUNDS {

@@ -62,6 +62,8 @@ fn request(method: Method, path: &str, query: Option<&str>) -> Request {
         seed: 7,
         deadline: None,
         front_time: None,
+        client_certificate: None,
+        iam: None,
     };
     let body = Body::Full("{\"a\":1}".into());
     Request { method, path: path.to_owned(), query: query.map(str::to_owned), headers, body, origin }
@@ -88,6 +90,7 @@ async fn serve(compiled: Compiled) {
         upstream: Arc::new(Mirror),
         clock: Arc::new(Noon),
         environments: Some(NonZeroU32::MIN),
+        vault: Arc::new(tollgate::secret::NoVault),
     };
     let gateway = Gateway::new(compiled.routes, world);
     for (method, path, query) in [

@@ -160,6 +160,8 @@ fuzz_target!(|bytes: &[u8]| {
         seed: 7,
         deadline: None,
         front_time: None,
+        client_certificate: None,
+        iam: None,
     };
     check_outbound(&headers, &origin);
     check_inbound(&headers);

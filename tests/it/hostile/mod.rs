@@ -117,7 +117,16 @@ fn gateway(config: impl Into<String>, table: Arc<dyn Table>) -> Gateway {
     let compiled = config::compile("gateway.yaml", Host { files: &files, env: &|_| None });
     let routes = compiled.unwrap_or_else(|problems| panic!("{problems}")).routes;
     let upstream = HttpUpstream::new(UpstreamSettings::default(), Arc::new(SystemClock));
-    Gateway::new(routes, World { table, upstream, clock: Arc::new(SystemClock), environments: Some(NonZeroU32::MIN) })
+    Gateway::new(
+        routes,
+        World {
+            table,
+            upstream,
+            clock: Arc::new(SystemClock),
+            environments: Some(NonZeroU32::MIN),
+            vault: Arc::new(tollgate::secret::NoVault),
+        },
+    )
 }
 
 fn request(method: http::Method, path: &str, body: Body) -> Request {
@@ -130,6 +139,8 @@ fn request(method: http::Method, path: &str, body: Body) -> Request {
         seed: 7,
         deadline: None,
         front_time: None,
+        client_certificate: None,
+        iam: None,
     };
     Request { method, path: path.to_owned(), query: None, headers: http::HeaderMap::new(), body, origin }
 }

@@ -77,7 +77,13 @@ impl Environment {
         let (wall, ice) = (Arc::new(Wall::new(truth, off)), Arc::new(Ice::default()));
         let way = Way { shared: Arc::clone(shared), wall: Arc::clone(&wall), ice: Arc::clone(&ice), token };
         let (upstream, clock) = (Arc::clone(service) as _, Arc::clone(&wall) as _);
-        let world = World { table: Arc::new(way), upstream, clock, environments: None };
+        let world = World {
+            table: Arc::new(way),
+            upstream,
+            clock,
+            environments: None,
+            vault: Arc::new(tollgate::secret::NoVault),
+        };
         Ok(Arc::new(Self { gateway: Gateway::new(routes, world), wall, ice, truth }))
     }
 
@@ -115,6 +121,8 @@ fn request(call: Call) -> Request {
         seed: call.seed,
         deadline: None,
         front_time: None,
+        client_certificate: None,
+        iam: None,
     };
     Request {
         method: Method::GET,

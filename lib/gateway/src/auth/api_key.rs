@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName};
 
-use super::Denied;
-use super::caller::Caller;
+use super::caller::{Caller, Identity};
 use super::flights::Flights;
 use super::key::{self, Hash, Pepper};
 use super::known::{Grant, Known, Word};
 use super::record::Record;
+use super::{Challenge, Denied, Method, Presented};
 use crate::clock::{Clock, Timestamp};
 use crate::edge::equal;
+use crate::exchange::{After, Request};
+use crate::forward::BoxFuture;
+use crate::gateway::World;
 use crate::table::{Item, Reading, Table, Which};
 
 /// For how long a request waits for the table; the table's adapter gives up before.
@@ -153,7 +156,8 @@ impl ApiKeys {
             return refused(format!("{name}: the key {} is revoked", record.id));
         }
         let Record { id, tenant, plan, scopes, expires, .. } = record;
-        let caller = Caller::of(Self::VIA, &id, &tenant, &plan, scopes.into_iter().collect());
+        let scopes = scopes.into_iter().collect();
+        let caller = Caller::of(Identity { via: Self::VIA, id, tenant, plan, scopes, ..Identity::default() });
         Ok(Ok(Grant { caller, expires }))
     }
 
@@ -164,5 +168,31 @@ impl ApiKeys {
     #[cfg(test)]
     pub(super) fn known(&self) -> (usize, usize) {
         self.known.counts()
+    }
+}
+
+impl Method for ApiKeys {
+    fn identify<'a>(
+        &'a self,
+        asked: &'a Presented<'a>,
+        world: &'a World,
+        _: &'a mut After,
+    ) -> BoxFuture<'a, Result<Caller, Denied>> {
+        Box::pin(self.identify(asked.headers, &*world.table, &*world.clock))
+    }
+
+    fn strip(&self, request: &mut Request) {
+        request.headers.remove(&self.header);
+    }
+
+    fn challenge(&self) -> Challenge {
+        Challenge::Scheme("ApiKey")
+    }
+
+    fn describe(&self) -> String {
+        let peppers: Vec<_> = self.peppers.iter().map(Pepper::reference).collect();
+        let missing = self.missing.as_ref().map(|missing| format!(", {missing} missing")).unwrap_or_default();
+        let peppers = if peppers.is_empty() { "none".to_owned() } else { peppers.join(" and ") };
+        format!("api_key in {}, pepper {peppers}{missing}", self.header)
     }
 }

@@ -2,70 +2,97 @@
 
 use std::sync::Arc;
 
-/// Who calls. Only [`super::Auth::identify`] makes one, so limiting before identifying does not compile.
+use http::{HeaderName, HeaderValue};
+use serde_json::{Map, Value};
+
+/// Who calls. Only [`super::Auth::identify`] gives one out, so limiting before identifying does not compile.
 ///
-/// Cheap to clone: a key that is known is the same caller for every request.
+/// Cheap to clone: whoever is known is the same caller for every request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Caller {
-    id: Arc<str>,
-    tenant: Arc<str>,
-    plan: Arc<str>,
-    scopes: Arc<[String]>,
-    groups: Arc<[String]>,
-    via: &'static str,
+pub struct Caller(Arc<Identity>);
+
+/// What a method proved of a caller.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Identity {
+    /// The method: `api_key`, `jwt`…
+    pub via: &'static str,
+    /// The caller's id; empty for the public.
+    pub id: String,
+    /// The tenant; empty where there is none.
+    pub tenant: String,
+    /// The plan; empty where there is none.
+    pub plan: String,
+    /// The scopes granted.
+    pub scopes: Vec<String>,
+    /// The groups belonged to.
+    pub groups: Vec<String>,
+    /// What else was said of it: a token's claims, an introspection's members, an authorizer's context.
+    pub claims: Map<String, Value>,
+    /// The fields that go on to the upstream.
+    pub forward: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Caller {
-    /// Anyone: nothing is known, not even who it is.
-    pub(super) fn public() -> Self {
-        Self::of("none", "", "", "", Vec::new())
+    /// A caller that a method identified.
+    pub(super) fn of(identity: Identity) -> Self {
+        Self(Arc::new(identity))
     }
 
-    /// A caller that the method `via` identified.
-    pub(super) fn of(via: &'static str, id: &str, tenant: &str, plan: &str, scopes: Vec<String>) -> Self {
-        Self {
-            id: id.into(),
-            tenant: tenant.into(),
-            plan: plan.into(),
-            scopes: scopes.into(),
-            groups: Arc::default(),
-            via,
+    /// The first of several that must all agree, with the fields that any of them sends on.
+    pub(super) fn first_of(callers: Vec<Self>) -> Option<Self> {
+        let mut callers = callers.into_iter();
+        let mut first = callers.next()?;
+        let rest: Vec<_> = callers.flat_map(|caller| caller.0.forward.clone()).collect();
+        if !rest.is_empty() {
+            Arc::make_mut(&mut first.0).forward.extend(rest);
         }
+        Some(first)
     }
 
     /// A caller as tests need one, identified by nothing.
     #[cfg(test)]
     pub(crate) fn of_test(id: &str, tenant: &str, plan: &str) -> Self {
-        Self::of("none", id, tenant, plan, Vec::new())
+        let [id, tenant, plan] = [id, tenant, plan].map(str::to_owned);
+        Self::of(Identity { via: "none", id, tenant, plan, ..Identity::default() })
     }
 
     /// The caller's id; empty for the public.
     pub fn id(&self) -> &str {
-        &self.id
+        &self.0.id
     }
 
     /// The tenant; empty where there is none.
     pub fn tenant(&self) -> &str {
-        &self.tenant
+        &self.0.tenant
     }
 
     /// The plan; empty where there is none.
     pub fn plan(&self) -> &str {
-        &self.plan
+        &self.0.plan
     }
 
     /// The scopes granted.
     pub fn scopes(&self) -> &[String] {
-        &self.scopes
+        &self.0.scopes
     }
 
     /// The groups belonged to.
     pub fn groups(&self) -> &[String] {
-        &self.groups
+        &self.0.groups
+    }
+
+    /// What else was said of it; empty where nothing was.
+    pub fn claims(&self) -> &Map<String, Value> {
+        &self.0.claims
+    }
+
+    /// The fields that go on to the upstream.
+    pub fn forward(&self) -> &[(HeaderName, HeaderValue)] {
+        &self.0.forward
     }
 
     /// The method that identified it: `none` for the public.
     pub fn via(&self) -> &'static str {
-        self.via
+        self.0.via
     }
 }

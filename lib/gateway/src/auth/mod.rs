@@ -1,7 +1,11 @@
-//! Identification: who is calling. A method a file: so far API keys.
+//! Identification: who is calling. A method a file.
+//!
+//! A route names the ways in, any of which will do; a way is one method, or several that must all agree. Which of them
+//! nearly worked is for the log alone: a client learns that it has no credentials, or that they are not taken.
 
 mod api_key;
 mod caller;
+mod challenge;
 mod flights;
 mod key;
 pub mod keyring;
@@ -11,46 +15,185 @@ mod record;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::sync::{Arc, LazyLock};
 
-use http::HeaderMap;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName};
 
 pub use api_key::ApiKeys;
-pub use caller::Caller;
+pub use caller::{Caller, Identity};
+pub use challenge::{Challenge, Challenges};
 pub use key::{ApiKey, Pepper};
 pub use known::REVOKED_WITHIN;
 
-use crate::clock::Clock;
+use crate::clock::Timestamp;
+use crate::exchange::{After, Body, BodyFault, Origin, Request};
+use crate::forward::BoxFuture;
+use crate::gateway::World;
 use crate::refusal::Refusal;
-use crate::table::Table;
+
+/// What a method reads of a request: all as it came, before any transform.
+#[derive(Debug)]
+pub struct Presented<'r> {
+    /// The method.
+    pub method: &'r http::Method,
+    /// The path as sent.
+    pub path: &'r str,
+    /// The query as sent.
+    pub query: Option<&'r str>,
+    /// The fields, credentials included.
+    pub headers: &'r HeaderMap,
+    /// What the platform says.
+    pub origin: &'r Origin,
+    /// The whole content, where a method [`Method::reads_body`]; else `None`.
+    pub body: Option<&'r Bytes>,
+    /// The route's name.
+    pub route: &'r Arc<str>,
+    /// When the request came.
+    pub now: Timestamp,
+}
+
+/// A way to tell who calls: what one entry of the config's `auth` is made of.
+pub trait Method: fmt::Debug + Send + Sync {
+    /// Who calls, proven. What need not delay the answer goes to `after`.
+    ///
+    /// # Errors
+    /// Why nobody is identified.
+    fn identify<'a>(
+        &'a self,
+        asked: &'a Presented<'a>,
+        world: &'a World,
+        after: &'a mut After,
+    ) -> BoxFuture<'a, Result<Caller, Denied>>;
+
+    /// Takes its credential off a request, and nothing else.
+    fn strip(&self, request: &mut Request);
+
+    /// What a 401 asks for (RFC 9110 §11.6.1).
+    fn challenge(&self) -> Challenge;
+
+    /// Whether it must read the content of a request with these fields.
+    fn reads_body(&self, headers: &HeaderMap) -> bool {
+        let _ = headers;
+        false
+    }
+
+    /// The fields that it sends on of its own: no client may send them.
+    fn forwards(&self) -> Vec<HeaderName> {
+        Vec::new()
+    }
+
+    /// What it is, for `explain` and the compiled print: `api_key in x-api-key`. Never a secret.
+    fn describe(&self) -> String;
+}
+
+/// An entry of the config's `auth`.
+#[derive(Debug)]
+pub struct Entry {
+    /// Its name.
+    pub name: Arc<str>,
+    /// What it is.
+    pub method: Arc<dyn Method>,
+}
 
 /// How a route identifies its callers.
 #[derive(Debug, Clone)]
 pub enum Auth {
     /// `auth: none`: anyone, written out and never implied.
     Public,
-    /// Any of these, in order.
-    Any(Vec<Use>),
+    /// Any of some ways.
+    Any(Ways),
+}
+
+/// The ways in, in order, and what a client that came by none of them is told.
+#[derive(Debug, Clone)]
+pub struct Ways {
+    ways: Vec<Way>,
+    challenges: Challenges,
+}
+
+/// One way in.
+#[derive(Debug, Clone)]
+pub enum Way {
+    /// One method.
+    One(Use),
+    /// All of these. The caller is the first one's; the others only have to agree.
+    All(Vec<Use>),
 }
 
 /// One use of a method by a route.
 #[derive(Debug, Clone)]
 pub struct Use {
-    /// The method, shared by all its uses.
-    pub method: Arc<ApiKeys>,
+    /// The entry of `auth`, shared by all its uses.
+    pub entry: Arc<Entry>,
     /// Whether its credential goes on to the upstream.
     pub keep: bool,
 }
 
 /// Why a method did not identify a caller, from what counts least to what counts most where several were asked.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Denied {
+pub enum Denied {
     /// There is no credential of its kind.
     Missing,
     /// There is one, and it is no good: the words are for the log.
     Invalid(String),
-    /// Nobody could say.
+    /// It is known who calls, and that it may not: the words are for the log.
+    Forbidden(String),
+    /// Nobody could say: the words are for the log.
     Unchecked(String),
+}
+
+impl Way {
+    /// Its uses.
+    pub fn uses(&self) -> &[Use] {
+        match self {
+            Self::One(used) => std::slice::from_ref(used),
+            Self::All(uses) => uses,
+        }
+    }
+
+    async fn identify(&self, asked: &Presented<'_>, world: &World, after: &mut After) -> Result<Caller, Denied> {
+        let mut callers = Vec::new();
+        for used in self.uses() {
+            callers.push(used.entry.method.identify(asked, world, after).await?);
+        }
+        Caller::first_of(callers).ok_or(Denied::Missing)
+    }
+}
+
+impl Ways {
+    /// These ways, at least one.
+    pub fn new(ways: Vec<Way>) -> Self {
+        let challenges = Challenges::of(ways.iter().flat_map(Way::uses).map(|used| used.entry.method.challenge()));
+        Self { ways, challenges }
+    }
+
+    /// In the order that they are tried.
+    pub fn all(&self) -> &[Way] {
+        &self.ways
+    }
+
+    fn uses(&self) -> impl Iterator<Item = &Use> {
+        self.ways.iter().flat_map(Way::uses)
+    }
+
+    async fn identify(&self, asked: &Presented<'_>, world: &World, after: &mut After) -> Result<Caller, Refusal> {
+        let mut denied = Denied::Missing;
+        for way in &self.ways {
+            match way.identify(asked, world, after).await {
+                Ok(caller) => return Ok(caller),
+                Err(why) => denied = denied.max(why),
+            }
+        }
+        let challenges = self.challenges.clone();
+        Err(match denied {
+            Denied::Missing => Refusal::CredentialsMissing { challenges },
+            Denied::Invalid(why) => Refusal::CredentialsInvalid { challenges, why },
+            Denied::Forbidden(why) => Refusal::CallerForbidden { why },
+            Denied::Unchecked(why) => Refusal::CredentialsUnchecked { why },
+        })
+    }
 }
 
 impl Auth {
@@ -59,42 +202,71 @@ impl Auth {
         matches!(self, Self::Any(_))
     }
 
+    /// The caller of a route that lets anyone in.
+    pub fn public(&self) -> Option<Caller> {
+        matches!(self, Self::Public).then(|| PUBLIC.clone())
+    }
+
     /// Identifies the caller, and takes the credentials off the request, so that neither an upstream nor an expression
-    /// sees them.
+    /// sees them. A body that a method must read is read whole, up to `most` bytes.
     ///
     /// # Errors
-    /// [`Refusal::CredentialsMissing`] and [`Refusal::CredentialsInvalid`]; [`Refusal::CredentialsUnchecked`] where a
-    /// credential may be right and nobody could say.
+    /// [`Refusal::CredentialsMissing`] and [`Refusal::CredentialsInvalid`]; [`Refusal::CallerForbidden`] where an
+    /// authorizer says so; [`Refusal::CredentialsUnchecked`] where a credential may be right and nobody could say.
     pub async fn identify(
         &self,
-        headers: &mut HeaderMap,
-        table: &dyn Table,
-        clock: &dyn Clock,
+        request: &mut Request,
+        about: About<'_>,
+        world: &World,
+        after: &mut After,
     ) -> Result<Caller, Refusal> {
-        let uses = match self {
+        let ways = match self {
             Self::Public => return Ok(PUBLIC.clone()),
-            Self::Any(uses) => uses,
+            Self::Any(ways) => ways,
         };
-        let mut denied = Denied::Missing;
-        let mut identified = None;
-        for used in uses {
-            match used.method.identify(headers, table, clock).await {
-                Ok(caller) => {
-                    identified = Some(caller);
-                    break;
-                }
-                Err(why) => denied = denied.max(why),
-            }
+        let body = if ways.uses().any(|used| used.entry.method.reads_body(&request.headers)) {
+            Some(whole(&mut request.body, about.most).await?)
+        } else {
+            None
+        };
+        let asked = Presented {
+            method: &request.method,
+            path: &request.path,
+            query: request.query.as_deref(),
+            headers: &request.headers,
+            origin: &request.origin,
+            body: body.as_ref(),
+            route: about.route,
+            now: about.now,
+        };
+        let identified = ways.identify(&asked, world, after).await;
+        for used in ways.uses().filter(|used| !used.keep) {
+            used.entry.method.strip(request);
         }
-        for used in uses.iter().filter(|used| !used.keep) {
-            headers.remove(used.method.header());
-        }
-        identified.ok_or(match denied {
-            Denied::Missing => Refusal::CredentialsMissing,
-            Denied::Invalid(why) => Refusal::CredentialsInvalid { why },
-            Denied::Unchecked(why) => Refusal::CredentialsUnchecked { why },
-        })
+        identified
     }
 }
 
-static PUBLIC: LazyLock<Caller> = LazyLock::new(Caller::public);
+/// What identification needs to know of a request beside what is in it.
+#[derive(Debug, Clone, Copy)]
+pub struct About<'r> {
+    /// The route's name.
+    pub route: &'r Arc<str>,
+    /// When the request came.
+    pub now: Timestamp,
+    /// The most that a body may have, in bytes.
+    pub most: u64,
+}
+
+/// Reads a body whole, and leaves it in its place.
+async fn whole(body: &mut Body, most: u64) -> Result<Bytes, Refusal> {
+    let bytes = std::mem::take(body).collect(most).await.map_err(|fault| match fault {
+        BodyFault::TooLarge { limit } => Refusal::BodyTooLarge { limit },
+        BodyFault::Stalled(_) => Refusal::BodyStalled,
+        BodyFault::Broken(_) => Refusal::BodyBroken,
+    })?;
+    *body = if bytes.is_empty() { Body::Empty } else { Body::Full(bytes.clone()) };
+    Ok(bytes)
+}
+
+static PUBLIC: LazyLock<Caller> = LazyLock::new(|| Caller::of(Identity { via: "none", ..Identity::default() }));

@@ -1,6 +1,7 @@
 //! API keys over a table: who is let in, for how long, and what happens while the table does not answer.
 
 mod keyring;
+mod ways;
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -9,14 +10,14 @@ use std::time::Duration;
 
 use http::HeaderName;
 
-use super::keyring::{Entry, Keyring, KeyringError, Made, Order, Renewal, Seed, State};
+use super::keyring::{Entry as Listed, Keyring, KeyringError, Made, Order, Renewal, Seed, State};
 use super::*;
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::exchange::Body;
 use crate::forward::BoxFuture;
 use crate::limit::{Plan, Plans};
-use crate::table::{Item, MemoryTable, Reading, TableError, Terms, Which};
-use crate::testkit::passed_on;
+use crate::table::{Item, MemoryTable, Reading, Table, TableError, Terms, Which};
+use crate::testkit::{Nowhere, any_of, identify, passed_on, world_of};
 
 const NOON: u64 = 1_700_000_000;
 
@@ -157,8 +158,16 @@ impl Gate {
     }
 
     async fn ask_with(&self, headers: &mut HeaderMap) -> Result<Caller, Refusal> {
-        let auth = Auth::Any(vec![Use { method: Arc::clone(&self.keys), keep: false }]);
-        auth.identify(headers, &*self.table, &*self.clock).await
+        self.ask_by(&any_of(&[("partners", Arc::clone(&self.keys) as _, false)]), headers).await
+    }
+
+    async fn ask_by(&self, auth: &Auth, headers: &mut HeaderMap) -> Result<Caller, Refusal> {
+        let mut request = crate::testkit::request("GET /");
+        request.headers = std::mem::take(headers);
+        let (table, clock) = (Arc::clone(&self.table) as _, Arc::clone(&self.clock) as _);
+        let identified = identify(auth, &mut request, &world_of(table, Arc::new(Nowhere), clock)).await;
+        *headers = request.headers;
+        identified
     }
 
     async fn code(&self, key: &str) -> &'static str {
@@ -207,9 +216,9 @@ async fn a_key_tells_its_caller_and_does_not_go_on() {
 async fn a_key_goes_on_where_it_is_kept_and_never_where_it_is_not_let_in() {
     let gate = Gate::new();
     let Made { key, .. } = gate.key().await;
-    let kept = Auth::Any(vec![Use { method: Arc::clone(&gate.keys), keep: true }]);
+    let kept = any_of(&[("partners", Arc::clone(&gate.keys) as _, true)]);
     let mut headers = headers(&[key.reveal()]);
-    kept.identify(&mut headers, &*gate.table, &*gate.clock).await.unwrap();
+    gate.ask_by(&kept, &mut headers).await.unwrap();
     assert_eq!(headers["x-api-key"], key.reveal());
     headers.insert("x-api-key", "nonsense".parse().unwrap());
     assert!(gate.ask_with(&mut headers).await.is_err());
@@ -220,7 +229,7 @@ async fn a_key_goes_on_where_it_is_kept_and_never_where_it_is_not_let_in() {
 async fn a_request_without_a_key_with_two_or_with_what_can_be_none_asks_nobody() {
     let gate = Gate::new();
     let Made { key, .. } = gate.key().await;
-    assert!(matches!(gate.ask_with(&mut HeaderMap::new()).await, Err(Refusal::CredentialsMissing)));
+    assert!(matches!(gate.ask_with(&mut HeaderMap::new()).await, Err(Refusal::CredentialsMissing { .. })));
     let key = key.reveal();
     let mut mistyped = key.to_owned();
     mistyped.pop();
@@ -417,11 +426,11 @@ async fn a_key_of_one_auth_is_no_key_of_another_and_any_of_several_will_do() {
     let refusal = staff.ask(partner.key.reveal()).await.unwrap_err();
     assert_eq!(refusal.code(), "credentials_invalid");
     assert!(refusal.to_string().contains("is one of partners"), "{refusal}");
-    let uses = [&partners, &staff].map(|gate| Use { method: Arc::clone(&gate.keys), keep: false });
-    let both = Auth::Any(uses.to_vec());
+    let both =
+        any_of(&[("partners", Arc::clone(&partners.keys) as _, false), ("staff", Arc::clone(&staff.keys) as _, false)]);
     for made in [&partner, &member] {
         let mut headers = headers(&[made.key.reveal()]);
-        let caller = both.identify(&mut headers, &*partners.table, &*partners.clock).await.unwrap();
+        let caller = partners.ask_by(&both, &mut headers).await.unwrap();
         assert_eq!(caller.id(), made.entry.id);
     }
 }
@@ -453,7 +462,7 @@ async fn nothing_that_is_kept_or_shown_holds_a_key() {
     let item = pepper.item(&pepper.hash(made.key.reveal()));
     let items = gate.table.inner.get_many(Which::Control, &[&item, "kt#acme"], Reading::Strong).await.unwrap();
     assert_eq!(items.iter().flatten().count(), 2);
-    let auth = Auth::Any(vec![Use { method: Arc::clone(&gate.keys), keep: false }]);
+    let auth = any_of(&[("partners", Arc::clone(&gate.keys) as _, false)]);
     let seed = gate.seed();
     for shown in [
         format!("{item} {items:?}"),

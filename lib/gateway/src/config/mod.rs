@@ -22,7 +22,7 @@ mod upstreams;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::auth::ApiKeys;
+use crate::auth::{ApiKeys, Entry};
 use crate::expression::{Expression, ExpressionProblem, Place as Stands, Scope, Template};
 use crate::forward::Backend;
 use crate::gateway::Routes;
@@ -99,7 +99,9 @@ pub(crate) struct Reader<'h> {
     /// Where each route's name was first written.
     pub(crate) route_names: BTreeMap<String, Place>,
     /// What identifies callers by name, like upstreams.
-    pub(crate) auth: BTreeMap<String, Option<Arc<ApiKeys>>>,
+    pub(crate) auth: BTreeMap<String, Option<Arc<Entry>>>,
+    /// Those of them whose keys the command line makes.
+    pub(crate) api_keys: Vec<Arc<ApiKeys>>,
     /// Plans by name, likewise.
     pub(crate) plans: BTreeMap<String, Option<Arc<Plan>>>,
     /// Limits by name, likewise.
@@ -115,6 +117,7 @@ impl<'h> Reader<'h> {
             name: Arc::from("tollgate"),
             upstreams: BTreeMap::new(),
             auth: BTreeMap::new(),
+            api_keys: Vec::new(),
             plans: BTreeMap::new(),
             limits: BTreeMap::new(),
             route_names: BTreeMap::new(),
@@ -187,6 +190,7 @@ impl<'h> Reader<'h> {
             plans: self.whole_plans(),
             upstreams: self.upstreams.values().flatten().cloned().collect(),
             auth: self.auth.values().flatten().cloned().collect(),
+            api_keys: std::mem::take(&mut self.api_keys),
         })
     }
 

@@ -4,7 +4,7 @@
 use std::fmt::{self, Display, Write as _};
 use std::time::Duration;
 
-use crate::auth::{Auth, Pepper};
+use crate::auth::{Auth, Use, Way};
 use crate::edge::Edge;
 use crate::forward::balance::Balance;
 use crate::forward::retry::{Retry, RetryMethods};
@@ -210,18 +210,16 @@ fn screen(screen: &Screen) -> String {
 }
 
 fn identify(auth: &Auth) -> String {
-    let uses = match auth {
+    let ways = match auth {
         Auth::Public => return "none: anyone".to_owned(),
-        Auth::Any(uses) => uses,
+        Auth::Any(ways) => ways,
     };
-    let each = uses.iter().map(|used| {
-        let method = &used.method;
+    let used = |used: &Use| {
         let kept = if used.keep { ", kept" } else { "" };
-        let peppers: Vec<_> = method.peppers().iter().map(Pepper::reference).collect();
-        let missing = method.missing_pepper().map(|missing| format!(", {missing} missing")).unwrap_or_default();
-        format!("{} (api_key in {}{kept}, pepper {}{missing})", method.name(), method.header(), list(&peppers))
-    });
-    each.collect::<Vec<_>>().join(" or ")
+        format!("{} ({}{kept})", used.entry.name, used.entry.method.describe())
+    };
+    let way = |way: &Way| way.uses().iter().map(used).collect::<Vec<_>>().join(" and ");
+    ways.all().iter().map(way).collect::<Vec<_>>().join(" or ")
 }
 
 fn limits(limits: &Limits) -> String {

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, StatusCode, Uri};
+use bytes::Bytes;
+use http::{Method, StatusCode};
 
+use crate::call::Endpoint;
 use crate::expression::Place as Stands;
 use crate::forward::balance::{Balance, UnderWay};
 use crate::forward::retry::{Retry, RetryBudget, RetryMethods, RetryOn};
-use crate::forward::{Backend, HostPolicy, Protocol, Target, Tls};
+use crate::forward::{Backend, Dial, HostPolicy, Protocol, Target, Tls};
+use crate::secret::Secret;
 
 use super::Reader;
 use super::files::{Document, beside};
@@ -53,7 +56,7 @@ impl Reader<'_> {
         let mut missing_secret = None;
         let tls = fields.take("tls").map(|node| self.tls(node, path, &mut missing_secret).unwrap_or_default());
         let (retry, share) = fields.take("retry").map_or((Retry::none(), None), |node| self.retry(node));
-        let template = Shape { protocol, connect_timeout, tls };
+        let template = Dial { protocol, connect_timeout, tls };
         let targets = match fields.need("targets", &mut self.problems) {
             Some(node) => items(node).iter().filter_map(|node| self.target(node, &template)).collect(),
             None => Vec::<Target>::new(),
@@ -159,6 +162,27 @@ impl Reader<'_> {
         }
     }
 
+    #[expect(dead_code, reason = "what uses it comes next")]
+    /// A secret reference, for what takes its value up when it is used.
+    pub(crate) fn live_secret(&mut self, node: &Node, path: &str) -> Option<Arc<Secret>> {
+        let reference = self.problems.text(node, "a secret")?;
+        let errors = self.problems.count(super::Severity::Error);
+        let value = self.secret(node, path, &mut None);
+        let found = self.problems.count(super::Severity::Error) == errors;
+        found.then(|| Arc::new(Secret::new(&reference, value.map(Bytes::from))))
+    }
+
+    #[expect(dead_code, reason = "what uses it comes next")]
+    /// An address that the gateway itself calls, with `ca` where other authorities than the system's are to be trusted.
+    pub(crate) fn endpoint(&mut self, node: &Node, what: &str, ca: Option<Bytes>) -> Option<Endpoint> {
+        let url = self.fixed_text(node, what)?;
+        let endpoint = Endpoint::parse(&url, ca);
+        if let Err(why) = &endpoint {
+            self.problems.error(node.place, format!("{what} \"{url}\" {why}"));
+        }
+        endpoint.ok()
+    }
+
     fn retry(&mut self, node: &Node) -> (Retry, Option<u32>) {
         let mut retry = Retry::default_policy();
         let mut share = Some(200_000);
@@ -235,7 +259,7 @@ impl Reader<'_> {
         })
     }
 
-    fn target(&mut self, node: &Node, shape: &Shape) -> Option<Target> {
+    fn target(&mut self, node: &Node, dial: &Dial) -> Option<Target> {
         let (url_node, weight) = if let Value::Map(_) = node.value {
             let mut fields = Fields::of(node, "a target", &mut self.problems)?;
             let url = fields.need("url", &mut self.problems);
@@ -246,71 +270,12 @@ impl Reader<'_> {
             (node, 1)
         };
         let url = self.fixed_text(url_node, "a target")?;
-        let found = shape.target(&url, u32::try_from(weight).unwrap_or_default());
+        let found = dial.target(&url, u32::try_from(weight).unwrap_or_default());
         if let Err(why) = &found {
             self.problems.error(url_node.place, format!("the target \"{url}\" {why}"));
         }
         found.ok()
     }
-}
-
-/// What the targets of one upstream share.
-struct Shape {
-    protocol: Protocol,
-    connect_timeout: Duration,
-    tls: Option<Tls>,
-}
-
-impl Shape {
-    fn target(&self, url: &str, weight: u32) -> Result<Target, &'static str> {
-        const FORM: &str = "must be an address like https://orders.internal:8443/v1";
-        let uri: Uri = url.parse().map_err(|_| FORM)?;
-        let authority = uri.authority().ok_or(FORM)?.clone();
-        if authority.as_str().contains('@') {
-            return Err("must not carry a user or a password");
-        }
-        if uri.query().is_some() || url.contains('#') {
-            return Err("must not carry a query or a fragment");
-        }
-        let (tls, port) = match uri.scheme_str() {
-            Some("https") => (Some(self.tls.clone().unwrap_or_default()), 443),
-            Some("http") if self.tls.is_some() => return Err("must be https:// where the upstream has `tls`"),
-            Some("http") => (None, 80),
-            _ => return Err(FORM),
-        };
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
-        let port = authority.port_u16().unwrap_or(port);
-        let key = format!(
-            "{} {host}:{port} {} {:?} {:?}",
-            if tls.is_some() { "tls" } else { "tcp" },
-            self.protocol.as_str(),
-            self.connect_timeout,
-            tls.as_ref().map(fingerprint),
-        );
-        Ok(Target {
-            key: Arc::from(key),
-            host,
-            port,
-            tls,
-            protocol: self.protocol,
-            connect_timeout: self.connect_timeout,
-            weight,
-            authority: authority.to_string(),
-            base_path: uri.path().trim_end_matches('/').to_owned(),
-        })
-    }
-}
-
-/// Tells TLS settings apart without holding their secrets.
-fn fingerprint(tls: &Tls) -> String {
-    use sha2::{Digest, Sha256};
-    let mut hash = Sha256::new();
-    for part in [tls.ca_pem.as_deref(), tls.identity_pem.as_deref(), tls.server_name.as_deref().map(str::as_bytes)] {
-        let part = part.unwrap_or_default();
-        hash.update((part.len() as u64).to_be_bytes());
-        hash.update(part);
-    }
-    hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 const PROTOCOLS: [(&str, Protocol); 3] =

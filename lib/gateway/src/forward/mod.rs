@@ -8,14 +8,14 @@ pub mod flow;
 pub mod hygiene;
 pub mod retry;
 pub mod split;
+mod target;
 
 pub use backend::{Backend, HostPolicy};
 pub use destination::{Branch, Destination};
+pub use target::{Dial, Protocol, Target, Tls};
 
 use std::fmt::Debug;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::time::Duration;
 
 use http::{HeaderMap, Method, Uri};
 
@@ -46,72 +46,6 @@ pub struct Outbound {
     pub headers: HeaderMap,
     /// The content.
     pub body: Body,
-}
-
-/// Where an upstream listens: one `targets` entry, compiled.
-#[derive(Debug, Clone)]
-pub struct Target {
-    /// Tells connections apart: two targets with the same key may share them. Made from all fields below.
-    pub key: Arc<str>,
-    /// Host name or address to dial; an IPv6 address without its brackets.
-    pub host: String,
-    /// Port to dial.
-    pub port: u16,
-    /// TLS settings; `None` is plain HTTP.
-    pub tls: Option<Tls>,
-    /// What is spoken.
-    pub protocol: Protocol,
-    /// For the TCP and TLS handshakes together.
-    pub connect_timeout: Duration,
-    /// Its share of the traffic; 0 takes none.
-    pub weight: u32,
-    /// The authority of its `url`: what `Host` says under `host: upstream`.
-    pub authority: String,
-    /// The path of its `url` without a trailing slash, put before every path; often empty.
-    pub base_path: String,
-}
-
-/// The protocol spoken to an upstream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Protocol {
-    /// HTTP/1.1.
-    Http1,
-    /// HTTP/2, over TLS by ALPN, in clear by prior knowledge (RFC 9113 §3.3).
-    Http2,
-    /// Whatever ALPN agrees on; HTTP/1.1 in clear.
-    Auto,
-}
-
-impl Protocol {
-    /// As the config writes it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Http1 => "http1",
-            Self::Http2 => "http2",
-            Self::Auto => "auto",
-        }
-    }
-}
-
-/// TLS to an upstream.
-#[derive(Clone, Default)]
-pub struct Tls {
-    /// PEM of the authorities to trust instead of the system's.
-    pub ca_pem: Option<Arc<[u8]>>,
-    /// PEM of the client certificate chain and its key, both in one text.
-    pub identity_pem: Option<Arc<[u8]>>,
-    /// The name to verify and send as SNI, where it is not the host.
-    pub server_name: Option<String>,
-}
-
-impl Debug for Tls {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tls")
-            .field("ca", &self.ca_pem.is_some())
-            .field("identity", &self.identity_pem.is_some())
-            .field("server_name", &self.server_name)
-            .finish()
-    }
 }
 
 /// Why a sending brought no answer.

@@ -78,6 +78,7 @@ fn gateway_with(config: &str, upstream: Scripted) -> (Gateway, Arc<Scripted>) {
         upstream: Arc::clone(&upstream) as _,
         clock: Arc::new(StoppedClock),
         environments: Some(NonZeroU32::MIN),
+        vault: Arc::new(crate::secret::NoVault),
     };
     (Gateway::new(routes, world), upstream)
 }

@@ -79,6 +79,8 @@ pub(crate) fn read(event: &[u8], invocation: Invocation) -> Result<Incoming, Not
         id,
         deadline: invocation.answer_by,
         front_time: said.time,
+        client_certificate: None,
+        iam: None,
     };
     let request = Request { method: said.method, path, query, headers, body, origin };
     Ok(Incoming { request, refusal: bad_path.or(bad_body), front })

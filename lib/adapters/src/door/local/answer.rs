@@ -145,6 +145,8 @@ impl Sketch {
                 seed: 0,
                 deadline: None,
                 front_time: None,
+                client_certificate: None,
+                iam: None,
             },
         };
         let mut exchange = Exchange::open(&request, SystemClock.now());

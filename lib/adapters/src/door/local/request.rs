@@ -57,7 +57,18 @@ pub(super) fn translate(
         method: parts.method,
         headers: parts.headers,
         body,
-        origin: Origin { ip, scheme: Scheme::Http, host, version, id, seed, deadline: None, front_time: None },
+        origin: Origin {
+            ip,
+            scheme: Scheme::Http,
+            host,
+            version,
+            id,
+            seed,
+            deadline: None,
+            front_time: None,
+            client_certificate: None,
+            iam: None,
+        },
     })
 }
 

@@ -4,7 +4,7 @@ use super::*;
 
 async fn states(gate: &Gate, tenant: &str) -> Vec<(String, State)> {
     let entries = gate.keyring().list(tenant).await.unwrap();
-    entries.into_iter().map(|Entry { id, state, .. }| (id, state)).collect()
+    entries.into_iter().map(|Listed { id, state, .. }| (id, state)).collect()
 }
 
 #[tokio::test]

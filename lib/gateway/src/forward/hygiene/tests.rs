@@ -16,6 +16,8 @@ fn origin() -> Origin {
         seed: 0,
         deadline: None,
         front_time: None,
+        client_certificate: None,
+        iam: None,
     }
 }
 

@@ -28,6 +28,7 @@ fn gateway() -> (Gateway, Arc<Scripted>) {
         upstream: Arc::clone(&upstream) as _,
         clock: Arc::new(StoppedClock),
         environments: Some(NonZeroU32::MIN),
+        vault: Arc::new(crate::secret::NoVault),
     };
     (Gateway::new(compiled.unwrap_or_else(|problems| panic!("{problems}")).routes, world), upstream)
 }
@@ -35,7 +36,7 @@ fn gateway() -> (Gateway, Arc<Scripted>) {
 async fn key(gateway: &Gateway, tenant: &str) -> String {
     let World { table, clock, .. } = &gateway.world;
     let keyring =
-        Keyring { keys: &gateway.routes.auth[0], plans: &gateway.routes.plans, table: &**table, clock: &**clock };
+        Keyring { keys: &gateway.routes.api_keys[0], plans: &gateway.routes.plans, table: &**table, clock: &**clock };
     let order = Order {
         env: "live".to_owned(),
         tenant: tenant.to_owned(),

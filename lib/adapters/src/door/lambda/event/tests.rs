@@ -39,7 +39,7 @@ fn full(body: Body) -> Vec<u8> {
 #[test]
 fn what_the_platform_says_becomes_the_origin() {
     let incoming = with(|_| {}).unwrap();
-    let Origin { ip, scheme, host, version, id, seed: lot, deadline, front_time } = incoming.request.origin;
+    let Origin { ip, scheme, host, version, id, seed: lot, deadline, front_time, .. } = incoming.request.origin;
     assert_eq!(ip.to_string(), "192.0.2.7");
     assert_eq!(scheme, Scheme::Https);
     assert_eq!(host, "abc.lambda-url.eu-west-1.on.aws");

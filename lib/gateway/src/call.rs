@@ -1,0 +1,133 @@
+//! The gateway's own calls: key sets, introspection, authorizers, tokens. They go through the port [`Upstream`], so
+//! that there is one HTTP client, one pool and one TLS; they follow no redirect, and are bounded in time and size.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, Method, StatusCode, Uri};
+
+use crate::exchange::{Body, BodyFault};
+use crate::forward::{Dial, Outbound, Protocol, Target, Tls, Upstream};
+
+/// An address that the gateway calls.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    target: Target,
+    uri: Uri,
+}
+
+/// One call.
+#[derive(Debug)]
+pub struct Call {
+    /// The method.
+    pub method: Method,
+    /// The fields; `content-length` is set here.
+    pub headers: HeaderMap,
+    /// The content.
+    pub body: Bytes,
+    /// For all of it, the answer's content included.
+    pub timeout: Duration,
+    /// The most that the answer's content may have, in bytes.
+    pub most: usize,
+}
+
+/// An answer, whole.
+#[derive(Debug)]
+pub struct Reply {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its fields.
+    pub headers: HeaderMap,
+    /// Its content.
+    pub body: Bytes,
+}
+
+impl Endpoint {
+    /// The endpoint at `url`; over TLS, or in clear on this machine alone, since who reads or changes such an answer
+    /// decides who is let in. `ca_pem` are the authorities to trust instead of the system's.
+    ///
+    /// # Errors
+    /// What is wrong with the address, to be read after it.
+    pub fn parse(url: &str, ca_pem: Option<Bytes>) -> Result<Self, &'static str> {
+        const FORM: &str = "must be an address like https://login.example.com/keys";
+        let uri: Uri = url.parse().map_err(|_| FORM)?;
+        let authority = uri.authority().ok_or(FORM)?.as_str();
+        let tls = ca_pem.map(|pem| Tls { ca_pem: Some(pem.to_vec().into()), ..Tls::default() });
+        let dial = Dial { protocol: Protocol::Auto, connect_timeout: Duration::from_secs(1), tls };
+        let scheme = uri.scheme_str().ok_or(FORM)?;
+        if url.contains('#') {
+            return Err("must not carry a fragment");
+        }
+        let target = dial.target(&format!("{scheme}://{authority}"), 1)?;
+        if target.tls.is_none() && !is_loopback(&target.host) {
+            return Err("must be https://, or on this machine");
+        }
+        Ok(Self { target, uri })
+    }
+
+    /// Its address.
+    pub fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
+    /// Calls it.
+    ///
+    /// # Errors
+    /// Why there is no answer, for the log.
+    pub async fn call(&self, upstream: &dyn Upstream, call: Call) -> Result<Reply, String> {
+        let Call { method, mut headers, body, timeout, most } = call;
+        if !body.is_empty() || method == Method::POST {
+            headers.insert(CONTENT_LENGTH, body.len().into());
+        }
+        let body = if body.is_empty() { Body::Empty } else { Body::Full(body) };
+        let outbound = Outbound { method, uri: self.uri.clone(), headers, body };
+        let exchange = async {
+            let response = upstream.send(&self.target, outbound).await.map_err(|fault| fault.to_string())?;
+            let most = u64::try_from(most).unwrap_or(u64::MAX);
+            let body = response.body.collect(most).await.map_err(|fault| match fault {
+                BodyFault::TooLarge { limit } => format!("its answer is larger than {limit} bytes"),
+                fault @ (BodyFault::Stalled(_) | BodyFault::Broken(_)) => fault.to_string(),
+            })?;
+            Ok::<_, String>(Reply { status: response.status, headers: response.headers, body })
+        };
+        let host = &self.target.authority;
+        match tokio::time::timeout(timeout, exchange).await {
+            Ok(Ok(reply)) => Ok(reply),
+            Ok(Err(why)) => Err(format!("{host}: {why}")),
+            Err(_) => Err(format!("{host}: no answer within {timeout:?}")),
+        }
+    }
+}
+
+/// Whether a host is this machine.
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_over_tls_or_on_this_machine() {
+        for url in
+            ["https://login.example.com/keys?v=1", "http://127.0.0.1:9400/keys", "http://[::1]/", "http://localhost"]
+        {
+            let endpoint = Endpoint::parse(url, None).unwrap_or_else(|why| panic!("{url} {why}"));
+            assert!(url.starts_with(endpoint.uri().to_string().trim_end_matches('/')), "{}", endpoint.uri());
+        }
+        for url in [
+            "http://login.example.com/",
+            "ftp://a/",
+            "a",
+            "/keys",
+            "https://u:p@a/",
+            "https://a/#b",
+            "http://127.0.0.1.example.com",
+        ] {
+            assert!(Endpoint::parse(url, None).is_err(), "{url}");
+        }
+    }
+}
