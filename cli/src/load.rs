@@ -9,6 +9,7 @@ use tollgate::clock::{Clock, SystemClock, UNKNOWN, Watched};
 use tollgate::config::{self, Compiled, Host, Problems};
 use tollgate::gateway::World;
 use tollgate::table::{MemoryTable, Table};
+use tollgate_adapters::aws::Account;
 use tollgate_adapters::files::Disk;
 use tollgate_adapters::table::{DynamoSettings, DynamoTable, StaticCredentials, Timeouts};
 use tollgate_adapters::upstream::{HttpUpstream, UpstreamSettings};
@@ -117,7 +118,8 @@ async fn made(table: Arc<DynamoTable>) -> Result<Arc<dyn Table>, Failure> {
 pub(crate) async fn world(state: &StateOption) -> Result<World, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(Watched::new(SystemClock, UNKNOWN));
     let table = state.open(Arc::clone(&clock)).await?;
-    let upstream = HttpUpstream::new(UpstreamSettings::default(), Arc::clone(&clock));
+    let account = Account::new(None, Arc::clone(&clock));
+    let upstream = HttpUpstream::signing(UpstreamSettings::default(), Arc::clone(&clock), account);
     Ok(World {
         table,
         upstream,

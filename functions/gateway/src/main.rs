@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::runtime::Builder;
 use tollgate::config::{self, Host};
 use tollgate::gateway::{Gateway, World};
+use tollgate_adapters::aws::Account;
 use tollgate_adapters::files::Disk;
 use tollgate_adapters::settings::{DoorSettings, Settings};
 use tollgate_adapters::table::DynamoTable;
@@ -52,7 +53,8 @@ async fn start(settings: &Settings) -> Result<(Gateway, DoorSettings, LogSink), 
     let table = DynamoTable::connect(settings.table(Arc::clone(&clock))).await;
     table.warm().await;
     let compiled = compiling.await.map_err(|fault| fault.to_string())?.map_err(|problems| problems.to_string())?;
-    let upstream = HttpUpstream::new(UpstreamSettings::default(), Arc::clone(&clock));
+    let account = Account::new(table.sdk().cloned(), Arc::clone(&clock));
+    let upstream = HttpUpstream::signing(UpstreamSettings::default(), Arc::clone(&clock), account);
     let world = World {
         table,
         upstream,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tollgate::exchange::Exchange;
 
+pub mod aws;
 pub mod door;
 pub mod files;
 mod pieces;

@@ -137,6 +137,14 @@ pub enum Refusal {
         /// The reference, never the value.
         name: String,
     },
+    /// There is nothing to sign a request to the upstream with.
+    #[error("nothing signs for upstream {upstream}: {why}")]
+    Unsigned {
+        /// Its name in the config.
+        upstream: Arc<str>,
+        /// Why, for the log.
+        why: String,
+    },
     /// No connection to the upstream.
     #[error("upstream {upstream} cannot be reached: {detail}")]
     UpstreamUnreachable {
@@ -258,6 +266,7 @@ impl Refusal {
             Self::SecretUnavailable { .. } => {
                 (StatusCode::SERVICE_UNAVAILABLE, "secret_unavailable", "Try again shortly.")
             }
+            Self::Unsigned { .. } => (StatusCode::SERVICE_UNAVAILABLE, "upstream_unsigned", "Try again shortly."),
             Self::UpstreamUnreachable { .. } => {
                 (StatusCode::BAD_GATEWAY, "upstream_unreachable", "The service behind the gateway cannot be reached.")
             }
@@ -342,6 +351,7 @@ impl Refusal {
             Self::CredentialsInvalid { challenges, .. } => challenges.write(true, headers),
             Self::StateUnavailable { .. }
             | Self::SecretUnavailable { .. }
+            | Self::Unsigned { .. }
             | Self::CredentialsUnchecked { .. }
             | Self::UpstreamEmpty { .. } => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
@@ -405,6 +415,7 @@ mod tests {
             Refusal::OverLimit { limit: Arc::from("per-ip"), retry_after: Duration::from_millis(1500) },
             Refusal::StateUnavailable { policy: Arc::from("per-ip") },
             Refusal::SecretUnavailable { name: "env:KEY".to_owned() },
+            Refusal::Unsigned { upstream: Arc::clone(&upstream), why: "login.example.com answered 401".to_owned() },
             Refusal::UpstreamUnreachable { upstream: Arc::clone(&upstream), detail: detail.clone() },
             Refusal::UpstreamReset { upstream: Arc::clone(&upstream), detail: detail.clone() },
             Refusal::UpstreamProtocol { upstream: Arc::clone(&upstream), detail: detail.clone() },

@@ -15,7 +15,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tollgate::clock::Timestamp;
 use tollgate::exchange::Body;
-use tollgate::forward::{Outbound, SigV4};
+use tollgate::forward::Outbound;
+use tollgate::forward::sign::SigV4;
 
 use super::account::{Account, system_time};
 
@@ -68,7 +69,7 @@ fn sign(
     let (instructions, _) = signed.map_err(|error| error.to_string())?.into_parts();
     for field in instructions.into_parts().0 {
         let mut value = HeaderValue::from_str(field.value()).map_err(|error| error.to_string())?;
-        value.set_sensitive(field.sensitive());
+        value.set_sensitive(field.sensitive() || field.name() == AUTHORIZATION.as_str());
         headers.insert(HeaderName::from_static(field.name()), value);
     }
     Ok(())
@@ -118,6 +119,7 @@ const REPLACED: [HeaderName; 4] = [
 mod tests {
     use bytes::Bytes;
     use http::Method;
+    use http_body_util::BodyExt;
 
     use super::*;
 

@@ -13,8 +13,10 @@ use tollgate::clock::Clock;
 use tollgate::exchange::Response;
 use tollgate::forward::{BoxFuture, Outbound, Target, Upstream, UpstreamFault};
 
+use self::fault::unsigned;
 use self::pool::{Pool, Watch, draft};
 use self::tls::Trust;
+use crate::aws::Account;
 
 mod body;
 mod connect;
@@ -56,13 +58,31 @@ pub struct HttpUpstream {
     trust: Trust,
     watch: Arc<Watch>,
     pools: RwLock<HashMap<Arc<str>, Arc<Pool>>>,
+    account: Option<Arc<Account>>,
 }
 
 impl HttpUpstream {
     /// Opens nothing and reads nothing yet: the system's roots are read when the first TLS target asks for them.
     pub fn new(settings: UpstreamSettings, clock: Arc<dyn Clock>) -> Arc<Self> {
+        Self::make(settings, clock, None)
+    }
+
+    /// The same, and `account` signs what goes to targets that want a signature.
+    pub fn signing(settings: UpstreamSettings, clock: Arc<dyn Clock>, account: Arc<Account>) -> Arc<Self> {
+        Self::make(settings, clock, Some(account))
+    }
+
+    fn make(settings: UpstreamSettings, clock: Arc<dyn Clock>, account: Option<Arc<Account>>) -> Arc<Self> {
         let watch = Arc::new(Watch::new(clock));
-        Arc::new(Self { settings, trust: Trust::default(), watch, pools: RwLock::default() })
+        Arc::new(Self { settings, trust: Trust::default(), watch, pools: RwLock::default(), account })
+    }
+
+    async fn signed(&self, target: &Target, mut outbound: Outbound) -> Result<Outbound, UpstreamFault> {
+        if let Some(scheme) = &target.sign {
+            let account = self.account.as_ref().ok_or_else(|| unsigned("nothing here signs".to_owned()))?;
+            account.sign(scheme, &mut outbound).await.map_err(unsigned)?;
+        }
+        Ok(outbound)
     }
 
     /// Reads what `target` needs (roots, certificates) ahead of its first request; opens no connection.
@@ -104,6 +124,10 @@ impl Upstream for HttpUpstream {
             self.forget();
         }
         match self.pool(target) {
+            Ok(pool) if target.sign.is_some() => Box::pin(async move {
+                let outbound = self.signed(target, outbound).await?;
+                pool.send(draft(outbound), now).await
+            }),
             Ok(pool) => Box::pin(pool.send(draft(outbound), now)),
             Err(fault) => Box::pin(std::future::ready(Err(fault))),
         }

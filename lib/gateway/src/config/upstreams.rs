@@ -56,7 +56,7 @@ impl Reader<'_> {
         let mut missing_secret = None;
         let tls = fields.take("tls").map(|node| self.tls(node, path, &mut missing_secret).unwrap_or_default());
         let (retry, share) = fields.take("retry").map_or((Retry::none(), None), |node| self.retry(node));
-        let template = Dial { protocol, connect_timeout, tls };
+        let template = Dial { protocol, connect_timeout, tls, sign: None };
         let targets = match fields.need("targets", &mut self.problems) {
             Some(node) => items(node).iter().filter_map(|node| self.target(node, &template)).collect(),
             None => Vec::<Target>::new(),

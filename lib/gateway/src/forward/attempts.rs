@@ -107,7 +107,7 @@ impl<'a> Sending<'a> {
             Sent::Fault(UpstreamFault { kind: FaultKind::Connect, .. }) => Attempt::NotConnected,
             Sent::Fault(UpstreamFault { kind: FaultKind::Reset, .. }) => Attempt::Reset,
             Sent::TimedOut(_) => Attempt::TimedOut,
-            Sent::Fault(UpstreamFault { kind: FaultKind::Protocol | FaultKind::RequestBody(_), .. }) => return None,
+            Sent::Fault(UpstreamFault { kind: FaultKind::Protocol | FaultKind::RequestBody(_) | FaultKind::Unsigned, .. }) => return None,
         };
         let made = attempts - u32::from(resent);
         let pause =
@@ -128,6 +128,7 @@ impl<'a> Sending<'a> {
                 FaultKind::Connect => Refusal::UpstreamUnreachable { upstream, detail },
                 FaultKind::Reset => Refusal::UpstreamReset { upstream, detail },
                 FaultKind::Protocol => Refusal::UpstreamProtocol { upstream, detail },
+                FaultKind::Unsigned => Refusal::Unsigned { upstream, why: detail },
                 FaultKind::RequestBody(BodyFault::TooLarge { limit }) => Refusal::BodyTooLarge { limit },
                 FaultKind::RequestBody(BodyFault::Stalled(_)) => Refusal::BodyStalled,
                 FaultKind::RequestBody(BodyFault::Broken(_)) => Refusal::BodyBroken,

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use http::Uri;
 
+use super::sign::SigV4;
+
 /// Where an upstream listens: one `targets` entry, compiled.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// Tells connections apart: two targets with the same key may share them. Made from all fields below.
+    /// Tells connections apart: two targets with the same key may share them.
     pub key: Arc<str>,
     /// Host name or address to dial; an IPv6 address without its brackets.
     pub host: String,
@@ -27,6 +29,8 @@ pub struct Target {
     pub authority: String,
     /// The path of its `url` without a trailing slash, put before every path; often empty.
     pub base_path: String,
+    /// The signature that the adapter puts on each request, whose content must be whole.
+    pub sign: Option<SigV4>,
 }
 
 /// The protocol spoken to an upstream.
@@ -81,6 +85,8 @@ pub struct Dial {
     pub connect_timeout: Duration,
     /// TLS settings; `None` has those of the system, where the address says `https`.
     pub tls: Option<Tls>,
+    /// The signature on each request.
+    pub sign: Option<SigV4>,
 }
 
 impl Dial {
@@ -123,6 +129,7 @@ impl Dial {
             weight,
             authority: authority.to_string(),
             base_path: uri.path().trim_end_matches('/').to_owned(),
+            sign: self.sign.clone(),
         })
     }
 }

@@ -64,7 +64,7 @@ pub struct ClientCredentials {
     /// Whom the token is for, where the server wants to be told.
     pub audience: Option<String>,
     /// What is known.
-    pub(crate) held: State,
+    pub(crate) state: State,
 }
 
 /// What an environment knows of one client's tokens.
@@ -142,7 +142,7 @@ impl ClientCredentials {
 
     /// The answer of a call, or of the one that was under way.
     async fn asked(&self, upstream: &dyn Upstream, clock: &dyn Clock) -> Result<HeaderValue, String> {
-        let _turn = self.held.turn.lock().await;
+        let _turn = self.state.turn.lock().await;
         if let Some(known) = self.known(clock.now()) {
             return known.map(|(token, _)| token);
         }
@@ -158,7 +158,7 @@ impl ClientCredentials {
     /// One renewal at a time, behind the response. A failure leaves the token that there is, and is tried again behind
     /// the next response.
     fn renew_after(self: &Arc<Self>, world: &World, after: &mut After) {
-        if self.held.refreshing.swap(true, Ordering::Relaxed) {
+        if self.state.refreshing.swap(true, Ordering::Relaxed) {
             return;
         }
         let renewing = Renewing(Arc::clone(self));
@@ -211,7 +211,7 @@ impl ClientCredentials {
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -220,7 +220,7 @@ struct Renewing(Arc<ClientCredentials>);
 
 impl Drop for Renewing {
     fn drop(&mut self) {
-        self.0.held.refreshing.store(false, Ordering::Relaxed);
+        self.0.state.refreshing.store(false, Ordering::Relaxed);
     }
 }
 
