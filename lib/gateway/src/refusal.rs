@@ -132,10 +132,10 @@ pub enum Refusal {
         policy: Arc<str>,
     },
     /// A secret that the route needs could not be resolved.
-    #[error("the secret {name} is not resolved")]
+    #[error("the secret {why}")]
     SecretUnavailable {
-        /// The reference, never the value.
-        name: String,
+        /// The reference, never the value, and why it is not resolved.
+        why: String,
     },
     /// There is nothing to sign a request to the upstream with.
     #[error("nothing signs for upstream {upstream}: {why}")]
@@ -414,7 +414,7 @@ mod tests {
             Refusal::PlanUnknown { plan: "gold".to_owned() },
             Refusal::OverLimit { limit: Arc::from("per-ip"), retry_after: Duration::from_millis(1500) },
             Refusal::StateUnavailable { policy: Arc::from("per-ip") },
-            Refusal::SecretUnavailable { name: "env:KEY".to_owned() },
+            Refusal::SecretUnavailable { why: "env:KEY is not resolved".to_owned() },
             Refusal::Unsigned { upstream: Arc::clone(&upstream), why: "login.example.com answered 401".to_owned() },
             Refusal::UpstreamUnreachable { upstream: Arc::clone(&upstream), detail: detail.clone() },
             Refusal::UpstreamReset { upstream: Arc::clone(&upstream), detail: detail.clone() },

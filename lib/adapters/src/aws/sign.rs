@@ -126,18 +126,14 @@ mod tests {
     const AT: Timestamp = Timestamp::from_secs(1_369_353_600); // 2013-05-24T00:00:00Z
 
     fn signed(service: &str, method: Method, uri: &'static str, fields: &[(&'static str, &'static str)]) -> Outbound {
-        let credentials = Credentials::new(
-            "AKIAIOSFODNN7EXAMPLE",
-            "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
-            None,
-            None,
-            "test",
-        );
+        let credentials =
+            Credentials::new("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", None, None, "test");
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
             headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
-        let body = if method == Method::PUT { Body::Full(Bytes::from_static(b"Welcome to Amazon S3.")) } else { Body::Empty };
+        let body =
+            if method == Method::PUT { Body::Full(Bytes::from_static(b"Welcome to Amazon S3.")) } else { Body::Empty };
         let mut outbound = Outbound { method, uri: Uri::from_static(uri), headers, body };
         sign(service, "us-east-1", credentials, AT, &mut outbound).unwrap();
         outbound
@@ -196,8 +192,12 @@ mod tests {
     #[test]
     fn a_body_that_still_arrives_is_not_signed() {
         let stream = Body::stream(http_body_util::Empty::new().map_err(|never| match never {}));
-        let mut outbound =
-            Outbound { method: Method::POST, uri: Uri::from_static("https://a.example/"), headers: HeaderMap::new(), body: stream };
+        let mut outbound = Outbound {
+            method: Method::POST,
+            uri: Uri::from_static("https://a.example/"),
+            headers: HeaderMap::new(),
+            body: stream,
+        };
         let credentials = Credentials::new("a", "b", None, None, "test");
         assert!(sign("s3", "us-east-1", credentials, AT, &mut outbound).is_err());
     }

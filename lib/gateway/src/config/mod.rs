@@ -15,6 +15,8 @@ mod problem;
 mod read;
 mod responses;
 mod routes;
+mod secrets;
+mod signing;
 mod transforms;
 mod tree;
 mod upstreams;
@@ -28,9 +30,11 @@ use crate::forward::Backend;
 use crate::gateway::Routes;
 use crate::limit::{Plan, Plans, Used, share_items};
 use crate::route::{Conflict, Router};
+use crate::secret::{Secret, Secrets};
 
 pub use files::Files;
 pub use problem::{Place, Problem, Problems, Severity, SourceFile};
+pub use secrets::secrets_file;
 
 #[cfg(test)]
 mod tests;
@@ -96,6 +100,12 @@ pub(crate) struct Reader<'h> {
     pub(crate) name: Arc<str>,
     /// Upstreams by name; `None` where one was declared but is wrong, so that a reference to it is no second problem.
     pub(crate) upstreams: BTreeMap<String, Option<Arc<Backend>>>,
+    /// Secrets by what is read for them.
+    pub(crate) secrets: BTreeMap<String, Arc<Secret>>,
+    /// Those named since [`Self::used_secrets`] was last asked.
+    pub(crate) used: Vec<Arc<Secret>>,
+    /// What each entry of `auth` needs, by its name.
+    pub(crate) secrets_of_auth: BTreeMap<String, Secrets>,
     /// Where each route's name was first written.
     pub(crate) route_names: BTreeMap<String, Place>,
     /// What identifies callers by name, like upstreams.
@@ -116,6 +126,9 @@ impl<'h> Reader<'h> {
             env: BTreeMap::new(),
             name: Arc::from("tollgate"),
             upstreams: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            used: Vec::new(),
+            secrets_of_auth: BTreeMap::new(),
             auth: BTreeMap::new(),
             api_keys: Vec::new(),
             plans: BTreeMap::new(),
@@ -185,6 +198,7 @@ impl<'h> Reader<'h> {
         Some(Routes {
             name: Arc::clone(&self.name),
             edge,
+            secrets: Secrets::new(self.secrets.values().cloned()),
             router,
             routes: routes.into_iter().collect::<Option<Vec<_>>>()?,
             plans: self.whole_plans(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::Uri;
 
 use super::sign::SigV4;
+use crate::secret::Secret;
 
 /// Where an upstream listens: one `targets` entry, compiled.
 #[derive(Debug, Clone)]
@@ -60,8 +61,8 @@ impl Protocol {
 pub struct Tls {
     /// PEM of the authorities to trust instead of the system's.
     pub ca_pem: Option<Arc<[u8]>>,
-    /// PEM of the client certificate chain and its key, both in one text.
-    pub identity_pem: Option<Arc<[u8]>>,
+    /// PEM of the client certificate chain and its key, both in one text. New connections show what it is then.
+    pub identity: Option<Arc<Secret>>,
     /// The name to verify and send as SNI, where it is not the host.
     pub server_name: Option<String>,
 }
@@ -70,7 +71,7 @@ impl Debug for Tls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Tls")
             .field("ca", &self.ca_pem.is_some())
-            .field("identity", &self.identity_pem.is_some())
+            .field("identity", &self.identity)
             .field("server_name", &self.server_name)
             .finish()
     }
@@ -138,7 +139,8 @@ impl Dial {
 fn fingerprint(tls: &Tls) -> String {
     use sha2::{Digest, Sha256};
     let mut hash = Sha256::new();
-    for part in [tls.ca_pem.as_deref(), tls.identity_pem.as_deref(), tls.server_name.as_deref().map(str::as_bytes)] {
+    let identity = tls.identity.as_ref().map(|identity| identity.reference().as_bytes());
+    for part in [tls.ca_pem.as_deref(), identity, tls.server_name.as_deref().map(str::as_bytes)] {
         let part = part.unwrap_or_default();
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);

@@ -36,7 +36,10 @@ impl Reader<'_> {
                 self.problems.error(key.place, format!("the `auth` \"{}\" is declared twice", key.name));
                 continue;
             }
+            self.used.clear();
             let method = self.auth_method(&key.name, node, &document.path);
+            let secrets = self.used_secrets();
+            self.secrets_of_auth.insert(key.name.clone(), secrets);
             self.auth.insert(key.name.clone(), method.map(Arc::new));
         }
     }

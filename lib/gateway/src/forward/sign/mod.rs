@@ -119,6 +119,14 @@ impl Sign {
         }
     }
 
+    /// The signature that is the adapter's to make.
+    pub fn sigv4(&self) -> Option<&SigV4> {
+        match self {
+            Self::SigV4(sign) => Some(sign),
+            Self::Nothing | Self::Fields(_) | Self::Token(_) => None,
+        }
+    }
+
     /// What it does, for `print`.
     pub fn shown(&self) -> Vec<String> {
         match self {

@@ -51,25 +51,18 @@ pub enum ClientAuth {
 
 /// `oauth2` of a `sign`.
 pub struct ClientCredentials {
-    /// Where tokens are made.
-    pub endpoint: Endpoint,
-    /// The client's id.
-    pub id: String,
-    /// The client's secret.
-    pub secret: Arc<Secret>,
-    /// How the client says who it is.
-    pub auth: ClientAuth,
-    /// What is asked for; nothing leaves it to the server.
-    pub scopes: Vec<String>,
-    /// Whom the token is for, where the server wants to be told.
-    pub audience: Option<String>,
-    /// What is known.
-    pub(crate) state: State,
+    endpoint: Endpoint,
+    id: String,
+    secret: Arc<Secret>,
+    auth: ClientAuth,
+    scopes: Vec<String>,
+    audience: Option<String>,
+    state: State,
 }
 
 /// What an environment knows of one client's tokens.
 #[derive(Default)]
-pub(crate) struct State {
+struct State {
     held: Mutex<Held>,
     turn: tokio::sync::Mutex<()>,
     refreshing: AtomicBool,
@@ -94,6 +87,19 @@ struct Token {
 }
 
 impl ClientCredentials {
+    /// The client `id`, which says by `auth` and with `secret` that it is it, at the token endpoint `endpoint`. Without
+    /// `scopes` the server decides them; `audience` is whom the token is for, where the server wants to be told.
+    pub fn new(
+        endpoint: Endpoint,
+        id: String,
+        secret: Arc<Secret>,
+        auth: ClientAuth,
+        scopes: Vec<String>,
+        audience: Option<String>,
+    ) -> Self {
+        Self { endpoint, id, secret, auth, scopes, audience, state: State::default() }
+    }
+
     /// The field's value, of a token that is good.
     pub(super) async fn token(self: &Arc<Self>, world: &World, after: &mut After) -> Result<HeaderValue, String> {
         match self.known(world.clock.now()) {
@@ -182,7 +188,7 @@ impl ClientCredentials {
 
     /// The request (RFC 6749 §4.4.2).
     fn call(&self) -> Result<Call, String> {
-        let secret = self.secret.get().ok_or_else(|| format!("{} is not resolved", self.secret.reference()))?;
+        let secret = self.secret.get().ok_or_else(|| self.secret.missing().unwrap_or_default())?;
         let secret = line(&secret);
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
@@ -195,7 +201,8 @@ impl ClientCredentials {
         if let Some(audience) = &self.audience {
             form.push(("audience", audience));
         }
-        let mut body: Vec<String> = form.iter().map(|(name, value)| format!("{name}={}", encoded(value.as_bytes()))).collect();
+        let mut body: Vec<String> =
+            form.iter().map(|(name, value)| format!("{name}={}", encoded(value.as_bytes()))).collect();
         match self.auth {
             // Both are encoded as in a form before they are put together (RFC 6749 §2.3.1).
             ClientAuth::Basic => {
