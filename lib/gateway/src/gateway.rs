@@ -127,7 +127,7 @@ impl Gateway {
     ///
     /// Returns which are missing and why, for the log.
     pub async fn resolve(&self) -> Vec<String> {
-        self.routes.secrets.resolve(&self.world, RESOLVE).await
+        self.routes.secrets.resolve(&*self.world.vault, &*self.world.clock, RESOLVE).await
     }
 
     /// Answers one request. Never fails: a refusal is an answer too.

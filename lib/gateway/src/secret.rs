@@ -63,6 +63,11 @@ impl Secret {
         &self.reference
     }
 
+    /// What tells it from every other: a file by its whole path.
+    pub fn id(&self) -> &str {
+        self.source.as_deref().unwrap_or(&self.reference)
+    }
+
     /// Its value, where it could be resolved; never empty.
     pub fn get(&self) -> Option<Bytes> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).value.clone()

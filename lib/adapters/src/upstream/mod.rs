@@ -101,7 +101,9 @@ impl HttpUpstream {
     }
 
     fn pool(&self, target: &Target) -> Result<Arc<Pool>, UpstreamFault> {
-        if let Some(pool) = self.pools.read().unwrap_or_else(PoisonError::into_inner).get(&target.key) {
+        if let Some(pool) = self.pools.read().unwrap_or_else(PoisonError::into_inner).get(&target.key)
+            && pool.shows() == shown(target)
+        {
             return Ok(Arc::clone(pool));
         }
         // Made outside the lock: reading roots takes milliseconds. Of two made at once, the first one in stays.
@@ -113,7 +115,12 @@ impl HttpUpstream {
                 pools.remove(&oldest);
             }
         }
-        Ok(Arc::clone(pools.entry(Arc::clone(&target.key)).or_insert(made)))
+        let pool = pools.entry(Arc::clone(&target.key)).or_insert_with(|| Arc::clone(&made));
+        if pool.shows() < made.shows() {
+            // What the old one carries still ends over its own connections.
+            *pool = made;
+        }
+        Ok(Arc::clone(pool))
     }
 }
 
@@ -138,6 +145,11 @@ impl fmt::Debug for HttpUpstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpUpstream").field("settings", &self.settings).finish_non_exhaustive()
     }
+}
+
+/// Which value of its client certificate a target shows now; 0 where it shows none.
+fn shown(target: &Target) -> u64 {
+    target.tls.as_ref().and_then(|tls| tls.identity.as_ref()).map_or(0, |identity| identity.version())
 }
 
 /// A lock whose holder panicked is taken all the same: what it guards is whole between any two statements.

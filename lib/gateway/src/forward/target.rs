@@ -139,7 +139,7 @@ impl Dial {
 fn fingerprint(tls: &Tls) -> String {
     use sha2::{Digest, Sha256};
     let mut hash = Sha256::new();
-    let identity = tls.identity.as_ref().map(|identity| identity.reference().as_bytes());
+    let identity = tls.identity.as_ref().map(|identity| identity.id().as_bytes());
     for part in [tls.ca_pem.as_deref(), identity, tls.server_name.as_deref().map(str::as_bytes)] {
         let part = part.unwrap_or_default();
         hash.update((part.len() as u64).to_be_bytes());

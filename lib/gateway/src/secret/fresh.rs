@@ -141,8 +141,13 @@ impl Secrets {
     }
 
     /// Reads all that may change, for the first time. Waits for `bound` at most; what is not there by then is missing.
-    pub(crate) async fn resolve(&self, world: &World, bound: Duration) -> Vec<String> {
-        let reading = read_all(self.asked(), &*world.vault, &*world.clock);
+    ///
+    /// Returns which are missing and why, for the log.
+    pub async fn resolve(&self, vault: &dyn Vault, clock: &dyn Clock, bound: Duration) -> Vec<String> {
+        if self.live.is_empty() {
+            return Vec::new();
+        }
+        let reading = read_all(self.asked(), vault, clock);
         // Whatever comes of it is told of each secret below.
         _ = tokio::time::timeout(bound, reading).await;
         self.live.iter().filter_map(|secret| secret.missing()).collect()
