@@ -2,20 +2,22 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::Args;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use tollgate::auth::Caller;
-use tollgate::clock::SystemClock;
+use tollgate::auth::{Assumed, Auth, Caller};
+use tollgate::clock::{Clock, SystemClock};
 use tollgate::exchange::{Body, Exchange, Origin, Request, Response, Scheme, Served};
+use tollgate::forward::sign::SigV4;
 use tollgate::forward::split::{Drawn, DrawnBy};
 use tollgate::forward::{BoxFuture, Destination, Outbound, Target, Upstream, UpstreamFault};
 use tollgate::gateway::{Gateway, World};
 use tollgate::route::Route;
 use tollgate::table::{Reading, Which};
 
-use crate::load::{self, ConfigFile, StateOption};
+use crate::load::{self, ConfigFile, Outside, SecretsOption, StateOption};
 use crate::mixed::Mixed;
 use crate::{Failure, line};
 
@@ -40,15 +42,23 @@ pub(crate) struct Explain {
     /// Where API keys are looked up: `memory` has none, `dynamodb` or `dynamodb:ENDPOINT`. Limits count in memory alone.
     #[arg(long, default_value = "memory", value_name = "STATE")]
     state: String,
+    #[command(flatten)]
+    secrets: SecretsOption,
+    /// Who calls, whatever credentials there are: a JSON file with `id`, and `tenant`, `plan`, `scopes`, `groups`,
+    /// `claims` and `via` where they are asked for.
+    #[arg(long = "as", value_name = "CALLER.json")]
+    assumed: Option<PathBuf>,
 }
 
 impl Explain {
     /// Runs it.
     pub(crate) fn run(&self) -> Result<(), Failure> {
         let request = self.request()?;
+        let assumed = self.assumed()?;
         let compiled = self.config.compile()?;
         load::runtime()?.block_on(async {
             let noted = Arc::new(Noted::default());
+            let clock: Arc<dyn Clock> = Arc::new(SystemClock);
             let control = StateOption { state: self.state.clone() }.open_standing().await?;
             // The connection is made before the request, which would not wait for it.
             let connected = control.get_many(Which::Control, &["ak#"], Reading::Eventual).await;
@@ -56,16 +66,29 @@ impl Explain {
             let world = World {
                 table: Arc::new(Mixed::new(control)),
                 upstream: Arc::clone(&noted) as _,
-                clock: Arc::new(SystemClock),
+                vault: self.secrets.vault(Outside::new(&clock))?,
+                clock,
                 environments: Some(NonZeroU32::MIN),
-                vault: Arc::new(tollgate::secret::NoVault),
             };
-            let gateway = Gateway::new(compiled.routes, world);
+            let mut gateway = Gateway::new(compiled.routes, world);
+            if let Some(assumed) = assumed {
+                gateway = gateway.assuming(assumed);
+            }
+            load::tell_missing(&gateway.resolve().await);
             let asked = format!("{} {}", request.method, self.url);
             let served = gateway.handle(request).await;
-            line::print(&story(&asked, &gateway, &served, &noted));
+            let from = self.assumed.as_ref().map(|path| path.display().to_string());
+            line::print(&story(&asked, &gateway, &served, &noted, from.as_deref()));
             Ok(())
         })
+    }
+
+    /// The caller of `--as`.
+    fn assumed(&self) -> Result<Option<Assumed>, Failure> {
+        let Some(path) = &self.assumed else { return Ok(None) };
+        let wrong = |why: String| Failure::Input(format!("{}: {why}", path.display()));
+        let json = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+        Assumed::parse(&json).map(Some).map_err(wrong)
     }
 
     fn request(&self) -> Result<Request, Failure> {
@@ -128,7 +151,7 @@ impl Explain {
 }
 
 /// What happened, a line a stage, in the order of `Gateway::serve`.
-fn story(asked: &str, gateway: &Gateway, served: &Served, noted: &Noted) -> String {
+fn story(asked: &str, gateway: &Gateway, served: &Served, noted: &Noted, assumed: Option<&str>) -> String {
     let exchange = &served.exchange;
     let routes = gateway.routes();
     let mut story = Story { lines: vec![asked.to_owned()], served };
@@ -142,7 +165,11 @@ fn story(asked: &str, gateway: &Gateway, served: &Served, noted: &Noted) -> Stri
         return story.lines.join("\n");
     };
     story.line("find", &format!("route \"{}\", declared at {}", route.name, route.declared));
-    let stages = routes.stages(route);
+    let mut stages = routes.stages(route);
+    if let (Some(from), Auth::Any(_)) = (assumed, &route.auth) {
+        let identify = stages.iter_mut().find(|(stage, _)| *stage == "identify");
+        identify.into_iter().for_each(|(_, what)| *what = format!("assumed from {from}"));
+    }
     let what = |stage: &str| stages.iter().find(|(name, _)| *name == stage).map_or("", |(_, what)| what.as_str());
     let stops = STAGES.iter().any(|(stage, codes)| story.stage(stage, what(stage), codes, true));
     if let Some(plan) = &exchange.plan {
@@ -203,8 +230,14 @@ impl Story<'_> {
 
 /// Who calls.
 fn identified(caller: &Caller) -> String {
-    let scopes = caller.scopes().join(",");
-    let parts = [("tenant", caller.tenant()), ("plan", caller.plan()), ("scopes", &scopes), ("via", caller.via())];
+    let (scopes, groups) = (caller.scopes().join(","), caller.groups().join(","));
+    let parts = [
+        ("tenant", caller.tenant()),
+        ("plan", caller.plan()),
+        ("scopes", &scopes),
+        ("groups", &groups),
+        ("via", caller.via()),
+    ];
     let parts = parts.into_iter().filter(|(_, text)| !text.is_empty()).map(|(what, text)| format!(", {what} {text}"));
     format!("caller {}{}", caller.id(), parts.collect::<String>())
 }
@@ -242,11 +275,12 @@ fn stopped(served: &Served) -> String {
 const EDGE: &[&str] = &["edge_required", "secret_unavailable"];
 
 /// The stages after `find`, each with the reason codes it can stop with, in shadow or not.
-const STAGES: [(&str, &[&str]); 5] = [
+const STAGES: [(&str, &[&str]); 6] = [
     ("path", &["bad_path"]),
     ("preflight", &["preflight", "origin_not_listed"]),
     ("screen", &["address_denied", "body_too_large", "content_type_refused"]),
-    ("identify", &["credentials_missing", "credentials_invalid", "credentials_unchecked"]),
+    ("identify", &["credentials_missing", "credentials_invalid", "credentials_unchecked", "caller_forbidden"]),
+    ("permit", &["tenant_denied", "scope_missing", "group_missing", "condition_failed"]),
     ("limit", &["plan_unknown", "over_limit", "state_unavailable"]),
 ];
 
@@ -263,7 +297,13 @@ impl Upstream for Noted {
             format!("{} {}", outbound.method, outbound.uri),
         ];
         for (name, value) in &outbound.headers {
-            lines.push(format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())));
+            let value =
+                if value.is_sensitive() { "(secret)".into() } else { String::from_utf8_lossy(value.as_bytes()) };
+            lines.push(format!("{name}: {value}"));
+        }
+        if let Some(SigV4 { service, region }) = &target.sign {
+            let region = region.as_deref().unwrap_or("the environment's region");
+            lines.push(format!("signed with sigv4 for {service} in {region}"));
         }
         self.sent.lock().unwrap_or_else(PoisonError::into_inner).push(lines);
         Box::pin(async { Ok(Response::empty(StatusCode::OK)) })

@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import threading
 import time
+import urllib.error
 import urllib.request
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -19,8 +20,17 @@ PAGE = os.path.join(HERE, "../../docs/performance.md")
 BACKEND = 9301
 TOLLGATE, HAPROXY, NGINX, ENVOY = "Tollgate", "HAProxy", "nginx", "Envoy"
 PORTS = {TOLLGATE: 9300, HAPROXY: 9302, NGINX: 9303, ENVOY: 9304}
-WORKS = {"plain proxy": "/plain/orders/7?expand=items", "policies": "/api/orders/7?expand=items"}
-SEEN_BEHIND = {"plain proxy": ("/plain/orders/7?expand=items", None, "a=b"), "policies": ("/orders/7?expand=items", "acme", None)}
+ORDER = "/orders/7?expand=items"
+# Path, and of which file the tokens are: one of them again and again, or each in turn.
+WORKS = {
+    "plain proxy": ("/plain" + ORDER, None, False),
+    "policies": ("/api" + ORDER, None, False),
+    "policies, a token seen before": ("/jwt" + ORDER, "rs256", False),
+    "policies, RS256": ("/jwt" + ORDER, "rs256", True),
+    "policies, ES256": ("/jwt" + ORDER, "es256", True),
+}
+# nginx checks no tokens.
+BY_ALL = ("plain proxy", "policies")
 # One thread of work each: Tollgate and HAProxy have one, nginx one worker, Envoy one worker besides its main thread.
 COMMANDS = {
     TOLLGATE: [f"{TARGET}/release/tollgate", "dev", "--quiet", "--config", f"{HERE}/tollgate.yaml", "--listen", "127.0.0.1:9300"],
@@ -60,8 +70,21 @@ def ready(name):
     raise SystemExit(f"{name} does not answer on port {PORTS[name]}")
 
 
-def ask(name, path):
-    request = urllib.request.Request(f"http://127.0.0.1:{PORTS[name]}{path}", headers={"cookie": "a=b"})
+def works(name):
+    return {work: what for work, what in WORKS.items() if name != NGINX or work in BY_ALL}
+
+
+def first_token(file):
+    with open(f"{TARGET}/bench/{file}.txt") as tokens:
+        return tokens.readline().strip()
+
+
+def fields_of(file):
+    return {"cookie": "a=b"} | ({"authorization": f"Bearer {first_token(file)}"} if file else {})
+
+
+def ask(name, path, fields):
+    request = urllib.request.Request(f"http://127.0.0.1:{PORTS[name]}{path}", headers=fields)
     with urllib.request.urlopen(request, timeout=2) as answer:
         return answer.status, answer.headers, answer.read()
 
@@ -93,20 +116,35 @@ def recording():
 
 def same_work_behind(name):
     """Every proxy sends on what the others do: path, fields set and removed, and whom it speaks for."""
-    for work, path in WORKS.items():
-        ask(name, path)
+    for work, (path, file, _) in works(name).items():
+        ask(name, path, fields_of(file))
         behind, fields = Recorder.seen[-1]
-        seen = (behind, fields["x-tenant"], fields["cookie"])
-        if seen != SEEN_BEHIND[work] or not fields["x-forwarded-for"]:
+        seen = (behind, fields["x-tenant"], fields["cookie"], fields["authorization"])
+        due = (path, None, "a=b", None) if work == "plain proxy" else (ORDER, "acme", None, None)
+        if seen != due or not fields["x-forwarded-for"]:
             raise SystemExit(f"{name}, {work}: behind it came {seen}, for {fields['x-forwarded-for']}")
+        if file:
+            refuses_all_but_the_right_token(name, path, file)
+
+
+def refuses_all_but_the_right_token(name, path, file):
+    head, claims, signature = first_token(file).split(".")
+    other = "A" if signature[10] != "A" else "B"
+    for token in (None, f"{head}.{claims}.{signature[:10]}{other}{signature[11:]}", f"{head}.{claims}."):
+        try:
+            ask(name, path, {"authorization": f"Bearer {token}"} if token else {})
+        except urllib.error.HTTPError as refused:
+            if refused.code == 401:
+                continue
+        raise SystemExit(f"{name}, {file}: let in with the token {token}")
 
 
 def same_work_before(name):
     """Every proxy answers what the others do. nginx cannot do without a `server` of its own."""
-    for work, path in WORKS.items():
-        status, fields, content = ask(name, path)
+    for work, (path, file, _) in works(name).items():
+        status, fields, content = ask(name, path, fields_of(file))
         seen = (status, len(content), fields["x-frame-options"], fields["server"] == "backend")
-        due = (200, 104) + (("DENY", False) if work == "policies" else (None, name != NGINX))
+        due = (200, 104) + ((None, name != NGINX) if work == "plain proxy" else ("DENY", False))
         if seen != due:
             raise SystemExit(f"{name}, {work}: the client sees {seen}, not {due}")
 
@@ -128,25 +166,29 @@ def pss_mb(pid):
     return sum(int(re.search(r"^Pss:\s+(\d+)", text, re.M).group(1)) for text in texts) / 1024
 
 
-def load(name, path, seconds, connections):
+def load(name, what, seconds, connections):
     """Requests answered; none may fail."""
-    address = f"http://127.0.0.1:{PORTS[name]}{path}"
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-H", "cookie: a=b", address]
+    path, file, each = what
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", f"http://127.0.0.1:{PORTS[name]}{path}"]
+    if each:
+        command += ["-s", f"{HERE}/tokens.lua", "--", f"{TARGET}/bench/{file}.txt"]
+    else:
+        command += [part for field, value in fields_of(file).items() for part in ("-H", f"{field}: {value}")]
     out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     if re.search(r"Non-2xx or 3xx responses|Socket errors", out):
         raise SystemExit(f"{name} under load:\n{out}")
     return int(re.search(r"(\d+) requests in", out).group(1))
 
 
-def measure(pids, path, given):
+def measure(pids, what, given):
     """CPU-µs a request of every proxy, round by round: all of them in each, the other way round in every second."""
     measured = {name: [] for name in pids}
     for name in pids:
-        load(name, path, 1, given.connections)
+        load(name, what, 1, given.connections)
     for turn in range(given.rounds):
         for name in sorted(pids, reverse=bool(turn % 2)):
             before = cpu_ns(pids[name])
-            requests = load(name, path, given.seconds, given.connections)
+            requests = load(name, what, given.seconds, given.connections)
             measured[name].append((cpu_ns(pids[name]) - before) / requests / 1000)
     return measured
 
@@ -164,7 +206,7 @@ def ratio(measured, name):
 def show(work, measured):
     for name, values in measured.items():
         over = "" if name == TOLLGATE else f"   Tollgate / {name} {ratio(measured, name)}"
-        print(f"{work:12} {name:9} {quartiles(values, 1):22} CPU-µs a request{over}", flush=True)
+        print(f"{work:30} {name:9} {quartiles(values, 1):22} CPU-µs a request{over}", flush=True)
 
 
 def version(name):
@@ -179,7 +221,8 @@ def table(results, memory):
     for name in memory:
         cells = [f"{name} {version(name)}"]
         for measured in results.values():
-            cells += [quartiles(measured[name], 1), "" if name == TOLLGATE else f"{ratio(measured, name)} times"]
+            cells.append(quartiles(measured[name], 1) if name in measured else "")
+            cells.append("" if name == TOLLGATE or name not in measured else f"{ratio(measured, name)} times")
         lines.append(f"| {' | '.join(cells)} | {memory[name]:.0f} |")
     return "\n".join(lines)
 
@@ -218,8 +261,8 @@ def main():
             ready(name)
             same_work_before(name)
         results = {}
-        for work, path in WORKS.items():
-            results[work] = measure(pids, path, given)
+        for work, what in WORKS.items():
+            results[work] = measure({name: pid for name, pid in pids.items() if work in works(name)}, what, given)
             show(work, results[work])
         memory = {name: pss_mb(pid) for name, pid in pids.items()}
         print("memory, MB (Pss):", ", ".join(f"{name} {mb:.1f}" for name, mb in memory.items()))

@@ -78,7 +78,7 @@ impl Dev {
     }
 
     /// The next line that holds `word`.
-    async fn line(&mut self, word: &str) -> String {
+    pub(crate) async fn line(&mut self, word: &str) -> String {
         loop {
             let line = soon(self.lines.next_line()).await.unwrap().expect("it still runs");
             if line.contains(word) {
@@ -132,7 +132,7 @@ fn respond(body: &str) -> String {
 #[tokio::test]
 async fn check_prints_the_shipped_config_compiled_or_every_problem_of_another() {
     let (code, out, err) = run(&["check"]).await;
-    assert_eq!((code, err.trim()), (Some(0), "ok: 10 routes, 3 upstreams"));
+    assert_eq!((code, err.trim()), (Some(0), "ok: 12 routes, 3 upstreams"));
     assert!(out.contains("connect_timeout 1s"), "defaults are visible: {out}");
 
     let bad =

@@ -15,13 +15,17 @@ fn examples(text: &str, language: &str) -> Vec<String> {
     text.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
 }
 
-/// One config, and an empty file for whatever it names.
+/// One config, and an empty file for whatever it names, but for authorities.
 #[derive(Debug)]
 struct Example(String);
 
 impl Files for Example {
     fn read(&self, path: &str) -> Result<Vec<u8>, String> {
-        Ok(if path == "gateway.yaml" { self.0.clone().into_bytes() } else { Vec::new() })
+        Ok(match path {
+            "gateway.yaml" => self.0.clone().into_bytes(),
+            _ if path.ends_with(".pem") => text("infra/certs/devices.pem").into_bytes(),
+            _ => Vec::new(),
+        })
     }
 
     fn list(&self, _: &str) -> Result<Vec<String>, String> {
@@ -62,7 +66,10 @@ fn every_example_of_the_config_reference_compiles() {
     const ROUTE: &str = "  - {name: example, auth: none, match: {path: \"/{name}\"}, ";
     let mut compiled = 0;
     for example in examples(&text("docs/config.md"), "yaml") {
-        let upstreams = "upstreams: {orders: {targets: \"http://a\"}, orders-v1: {targets: \"http://a\"}, orders-v2: {targets: \"http://a\"}}\n";
+        let upstreams = "upstreams: {orders: {targets: \"http://a\"}, orders-v1: {targets: \"http://a\"}, orders-v2: {targets: \"http://a\"}, devices: {targets: \"http://a\"}, legacy: {targets: \"http://a\"}}\n";
+        let auth: String = ["customers", "partners", "certificates"]
+            .map(|name| format!("  {name}: {{api_key: {{header: x-{name}, pepper: \"env:P\"}}}}\n"))
+            .concat();
         if example.starts_with("to:") {
             // A line is a destination.
             for line in example.lines() {
@@ -71,7 +78,11 @@ fn every_example_of_the_config_reference_compiles() {
                 compiled += 1;
             }
         } else if example.starts_with("- name:") {
-            compile(format!("version: 1\n{upstreams}routes:\n{example}")).unwrap();
+            compile(format!("version: 1\n{upstreams}auth:\n{auth}routes:\n{example}")).unwrap();
+            compiled += 1;
+        } else if example.contains("\nroutes:") {
+            // Whole but for what it names.
+            compile(format!("version: 1\n{upstreams}auth:\n{auth}{example}")).unwrap();
             compiled += 1;
         } else {
             compile(format!("version: 1\n{example}\nroutes:\n{ROUTE}to: {{respond: {{}}}}}}\n")).unwrap();
@@ -85,10 +96,11 @@ fn every_example_of_the_config_reference_compiles() {
 fn every_key_that_the_config_knows_stands_in_its_reference() {
     let reference = text("docs/config.md");
     let wrong = "version: 1\nupstreams: {a: {targets: \"http://a\", x_: 1, retry: {x_: 1}, tls: {x_: 1}}}\n\
-                 auth: {p: {x_: 1, api_key: {header: x-key, pepper: \"env:P\", x_: 1}}}\n\
+                 auth: {p: {x_: 1, api_key: {header: x-key, pepper: \"env:P\", x_: 1}}, q: {iam: {x_: 1, caller: {x_: 1}}},\n\
+                 \x20 r: {client_certificate: {from: {alb: a, x_: 1}, caller: {x_: 1}, x_: 1}}}\n\
                  limits: {l: {rate: 1/s, by: global, x_: 1}, p: {plan: true, x_: 1}}\n\
                  plans: {p: {x_: 1, quota: {limit: 1, per: day, x_: 1}}}\nedge: {x_: 1}\ndefaults: {x_: 1}\nx_: 1\nroutes:\n\
-                 \x20 - name: a\n    auth: none\n    x_: 1\n    match: {path: /, x_: 1}\n    cors: {x_: 1}\n    body: {x_: 1}\n    address: {x_: 1}\n\
+                 \x20 - name: a\n    auth: none\n    x_: 1\n    match: {path: /, x_: 1}\n    cors: {x_: 1}\n    body: {x_: 1}\n    address: {x_: 1}\n    allow: {x_: 1, scopes: {x_: 1}}\n\
                  \x20   request: {x_: 1, headers: {x_: 1}, query: {x_: 1}}\n    response: {x_: 1}\n    to: {redirect: {location: /a, x_: 1}}\n\
                  \x20 - {name: b, auth: none, match: {path: /b}, to: {respond: {x_: 1}}}\n\
                  \x20 - {name: c, auth: none, match: {path: /c}, to: {split: [{upstream: a, weight: 1, x_: 1}]}}\n\
@@ -103,5 +115,14 @@ fn every_key_that_the_config_knows_stands_in_its_reference() {
         }
         asked += 1;
     }
-    assert!(asked >= 21, "{asked}: {problems}");
+    assert!(asked >= 26, "{asked}: {problems}");
+}
+
+#[test]
+fn the_caller_that_the_reference_shows_can_be_assumed() {
+    let examples = examples(&text("docs/config.md"), "json");
+    assert_eq!(examples.len(), 1);
+    for example in examples {
+        tollgate::auth::Assumed::parse(example.as_bytes()).unwrap();
+    }
 }

@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod certificates;
 mod cli;
 mod concurrent;
 mod docs;
@@ -17,6 +18,7 @@ mod hostile;
 mod keys;
 mod lambda;
 mod local_door;
+mod permit;
 mod process;
 mod program;
 mod runtime_api;

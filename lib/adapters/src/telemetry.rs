@@ -243,18 +243,25 @@ mod tests {
     #[tokio::test]
     async fn who_called_is_written_and_the_public_is_not() {
         use tollgate::auth::keyring::{Keyring, Order, Seed};
-        use tollgate::auth::{About, ApiKeys, Auth, Entry, Pepper, Use, Way, Ways};
+        use tollgate::auth::{About, ApiKeys, Auth, Entry, Use, Way, Ways};
+        use tollgate::bulletin::Bulletin;
         use tollgate::clock::SystemClock;
         use tollgate::exchange::After;
         use tollgate::gateway::World;
-        use tollgate::secret::NoVault;
+        use tollgate::mode::{Mode, Shadowed};
+        use tollgate::secret::{NoVault, Secret};
         use tollgate::table::MemoryTable;
 
         use crate::upstream::{HttpUpstream, UpstreamSettings};
 
         let (table, clock) = (Arc::new(MemoryTable::default()), Arc::new(SystemClock));
-        let pepper = Pepper::new("env:PEPPER", b"0123456789abcdef").unwrap();
-        let keys = Arc::new(ApiKeys::new("partners", http::HeaderName::from_static("x-api-key"), vec![pepper], None));
+        let pepper = Arc::new(Secret::new("env:PEPPER", Some("0123456789abcdef".into())));
+        let keys = Arc::new(ApiKeys::new(
+            "partners",
+            http::HeaderName::from_static("x-api-key"),
+            vec![pepper],
+            Arc::new(Bulletin::new("shop")),
+        ));
         let plans = tollgate::limit::Plans::default();
         let keyring = Keyring { keys: &keys, plans: &plans, table: &*table, clock: &*clock };
         let order = Order {
@@ -268,15 +275,18 @@ mod tests {
         let upstream = HttpUpstream::new(UpstreamSettings::default(), Arc::clone(&clock) as _);
         let world = World { table, upstream, clock, environments: None, vault: Arc::new(NoVault) };
         let entry = Arc::new(Entry { name: Arc::from("partners"), method: Arc::clone(&keys) as _ });
-        let auth = Auth::Any(Ways::new(vec![Way::One(Use { entry, keep: false })]));
-        let about = About { route: &Arc::from("orders"), now: Timestamp::from_secs(0), most: 0 };
+        let auth = Auth::Any(Ways::new(vec![Way::One(Use { entry, keep: false })], Mode::Enforce));
+        let about = About { route: &Arc::from("orders"), now: Timestamp::from_secs(0), most: 0, assumed: None };
         for (auth, written) in [
             (auth, r#""caller":{"id":"k00000000000000000","tenant":"acme","via":"api_key"},"#),
             (Auth::Public, r#""ip":"192.0.2.1","status""#),
         ] {
             let mut request = request();
             request.headers = HeaderMap::from_iter([(keys.header().clone(), made.key.reveal().parse().unwrap())]);
-            let caller = auth.identify(&mut request, about, &world, &mut After::default()).await.unwrap();
+            let caller = auth
+                .identify(&mut request, about, &world, &mut Shadowed::default(), &mut After::default())
+                .await
+                .unwrap();
             let line = json_line(&Exchange { caller: Some(caller), ..exchange() });
             assert!(line.contains(written) && !line.contains("gwk_"), "{line}");
         }

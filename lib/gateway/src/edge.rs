@@ -1,11 +1,13 @@
-//! Behind an edge (CloudFront, say) the host, the address and the scheme come from fields that the edge sets, believed
-//! only beside the right secret and stripped before anything else reads them.
+//! Behind an edge (CloudFront, say) the host, the address, the scheme and the client's certificate come from fields that
+//! the edge sets, believed only beside the right secret and stripped before anything else reads them.
 
 use std::net::{IpAddr, SocketAddr};
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::exchange::{Origin, Request, Scheme};
+use crate::auth::{CLIENT_CERT, CLIENT_CERT_CHAIN};
+use crate::exchange::{CertFrom, ClientCert, Origin, Request, Scheme};
 use crate::mode::{Mode, Shadowed};
 use crate::refusal::Refusal;
 use crate::secret::Secrets;
@@ -29,6 +31,8 @@ pub struct Edge {
     pub scheme: Option<HeaderName>,
     /// Carries the request's id.
     pub request_id: Option<HeaderName>,
+    /// Carries the client's certificate. Beside `client-cert`, `client-cert-chain` is read too (RFC 9440 §2).
+    pub client_certificate: Option<HeaderName>,
 }
 
 impl std::fmt::Debug for Edge {
@@ -54,9 +58,15 @@ impl Edge {
         if trusted == Some(true) {
             self.believe(&request.headers, &mut request.origin);
         }
-        for field in
-            [&self.secret_header, &self.host, &self.client_ip, &self.scheme, &self.request_id].into_iter().flatten()
-        {
+        let fields = [
+            &self.secret_header,
+            &self.host,
+            &self.client_ip,
+            &self.scheme,
+            &self.request_id,
+            &self.client_certificate,
+        ];
+        for field in fields.into_iter().flatten() {
             request.headers.remove(field);
         }
         Ok(())
@@ -95,7 +105,28 @@ impl Edge {
         if let Some(id) = text(&self.request_id).filter(|id| is_id(id)) {
             origin.id = id.to_owned();
         }
+        if let Some(text) = self.client_certificate.as_ref().and_then(|name| certificate(headers, name)) {
+            origin.client_certificate = Some(ClientCert { from: CertFrom::Edge, text });
+        }
     }
+}
+
+/// What the edge hands over of a certificate, where that is one thing.
+fn certificate(headers: &HeaderMap, name: &HeaderName) -> Option<Bytes> {
+    let own = only(headers, name)?;
+    match headers.get_all(CLIENT_CERT_CHAIN).iter().next() {
+        Some(_) if *name == CLIENT_CERT => {
+            let chain = only(headers, &CLIENT_CERT_CHAIN)?;
+            Some([own.as_bytes(), b", ", chain.as_bytes()].concat().into())
+        }
+        _ => Some(Bytes::copy_from_slice(own.as_bytes())),
+    }
+}
+
+/// The value of a field that there is once.
+fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h HeaderValue> {
+    let mut values = headers.get_all(name).iter();
+    values.next().filter(|_| values.next().is_none())
 }
 
 /// An address with or without a port: `192.0.2.1`, `192.0.2.1:443`, `2001:db8::1`, `[2001:db8::1]:443`. CloudFront's
@@ -154,6 +185,7 @@ mod tests {
             client_ip: Some(HeaderName::from_static("cloudfront-viewer-address")),
             scheme: Some(HeaderName::from_static("cloudfront-forwarded-proto")),
             request_id: None,
+            client_certificate: None,
         }
     }
 
@@ -230,6 +262,31 @@ mod tests {
             assert_eq!(request.origin.host, "abc.lambda-url.example");
             assert!(request.headers.is_empty());
         }
+    }
+
+    #[test]
+    fn a_certificate_is_believed_beside_the_secret_alone_and_only_where_there_is_one() {
+        let named = |name| Edge { client_certificate: Some(HeaderName::from_static(name)), ..edge(false) };
+        let got = |name, fields: &[(&'static str, &'static str)]| {
+            let mut request = request(fields);
+            admit(&named(name), &mut request).expect("not required");
+            assert!(!request.headers.contains_key(name));
+            request.origin.client_certificate.map(|handed| {
+                assert_eq!(handed.from, CertFrom::Edge);
+                String::from_utf8(handed.text.to_vec()).unwrap()
+            })
+        };
+        let secret = ("x-edge-secret", "new");
+        assert_eq!(got("x-cert", &[secret, ("x-cert", "A")]).as_deref(), Some("A"));
+        assert_eq!(got("x-cert", &[("x-edge-secret", "nev"), ("x-cert", "A")]), None);
+        assert_eq!(got("x-cert", &[("x-cert", "A")]), None);
+        assert_eq!(got("x-cert", &[secret, ("x-cert", "A"), ("x-cert", "B")]), None);
+        assert_eq!(got("x-cert", &[secret, ("client-cert", "A")]), None);
+        assert_eq!(got("x-cert", &[secret, ("x-cert", "A"), ("client-cert-chain", "B")]).as_deref(), Some("A"));
+        let chain = [secret, ("client-cert", ":A:"), ("client-cert-chain", ":B:, :C:")];
+        assert_eq!(got("client-cert", &chain).as_deref(), Some(":A:, :B:, :C:"));
+        assert_eq!(got("client-cert", &[secret, ("client-cert", ":A:")]).as_deref(), Some(":A:"));
+        assert_eq!(got("client-cert", &[secret, ("client-cert-chain", ":B:")]), None);
     }
 
     #[test]

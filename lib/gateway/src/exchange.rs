@@ -66,8 +66,9 @@ pub struct Origin {
 pub struct ClientCert {
     /// Who passed it on.
     pub from: CertFrom,
-    /// PEM: the certificate, and after it what it was sent with.
-    pub pem: String,
+    /// As it was passed on: PEM, as it is or percent-encoded, or byte sequences (RFC 9440 §2.1); the certificate, and
+    /// after it what it was sent with.
+    pub text: Bytes,
 }
 
 /// Who passed a client certificate on.
@@ -79,13 +80,15 @@ pub enum CertFrom {
     Alb {
         /// The ARN of the target group that the event came by.
         target_group: String,
+        /// Whether its listener verified the certificate (`verify`), or passed on what it was sent (`passthrough`).
+        verified: bool,
     },
     /// The edge, in a field that is believed beside its secret alone.
     Edge,
 }
 
-/// An identity that AWS checked, of the event's `requestContext`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// An identity that AWS checked, of the event's `requestContext`. What it does not say is empty.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct IamIdentity {
     /// The ARN of the user or the assumed role.
     pub arn: String,
@@ -93,6 +96,8 @@ pub struct IamIdentity {
     pub account: String,
     /// The unique id of the user or role, with the session's name.
     pub user_id: String,
+    /// The organization of the account.
+    pub organization: String,
 }
 
 /// The scheme of the client's request.

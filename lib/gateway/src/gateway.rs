@@ -3,8 +3,8 @@
 //! `serve` reads top to bottom as what happens to a request, one line a stage. The order is the security property of a
 //! gateway, so it is one screen and not a stack of layers: preflight comes before anything that asks who is calling,
 //! since browsers send no credentials with it; the address, the sizes and the types are judged before any table is
-//! asked; limits come after identification, since they are the caller's. A stage returns what it proved (`Caller`), so
-//! that stages in another order do not compile.
+//! asked; who is known is asked what it may do before it is counted; limits come after identification, since they are the
+//! caller's. A stage returns what it proved (`Caller`), so that stages in another order do not compile.
 
 #[cfg(test)]
 mod tests;
@@ -16,7 +16,8 @@ use std::time::Duration;
 use http::header::ORIGIN;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
-use crate::auth::{About, ApiKeys, Caller, Entry};
+use crate::asserted::Asserted;
+use crate::auth::{About, ApiKeys, Assumed, Caller, Entry};
 use crate::clock::{Clock, Timestamp};
 use crate::edge::Edge;
 use crate::exchange::{After, Body, Exchange, Origin, Request, Response, Served};
@@ -34,6 +35,7 @@ use crate::table::Table;
 pub struct Gateway {
     routes: Routes,
     world: World,
+    assumed: Option<Assumed>,
 }
 
 /// What the gateway needs of the outside.
@@ -74,6 +76,8 @@ pub struct Routes {
     pub edge: Edge,
     /// All secrets.
     pub secrets: Secrets,
+    /// The fields that no client may send.
+    pub asserted: Asserted,
     pub(crate) router: Router,
     /// In file order.
     pub routes: Vec<Route>,
@@ -114,7 +118,13 @@ struct Trail<'g> {
 impl Gateway {
     /// A gateway of compiled routes.
     pub const fn new(routes: Routes, world: World) -> Self {
-        Self { routes, world }
+        Self { routes, world, assumed: None }
+    }
+
+    /// The same, to whom everyone is this caller wherever somebody must be: to explain itself, never to serve.
+    #[must_use]
+    pub fn assuming(self, assumed: Assumed) -> Self {
+        Self { assumed: Some(assumed), ..self }
     }
 
     /// The routes it serves.
@@ -179,6 +189,7 @@ impl Gateway {
         self.routes.edge.secrets.fresh(&self.world, &mut trail.after).await;
         self.routes.edge.admit(&mut request, &mut exchange.shadowed)?; // 403 503
         exchange.believe(&request.origin);
+        self.routes.asserted.strip(&mut request);
         let (route, path, params) = self.find(&request, now)?; // 400 404 405
         exchange.route = Some(Arc::clone(&route.name));
         trail.route = Some(route);
@@ -191,12 +202,15 @@ impl Gateway {
         let (taken, held) = route.limits.take_before(&early, around).await;
         trail.take(exchange, taken, &self.world)?; // 429 503
         let leases = route.limits.prepare(route.auth.takes_time(), &early, around, &held);
-        let about = About { route: &route.name, now, most: route.screen.bodies.most() };
-        let identified = route.auth.identify(&mut request, about, &self.world, &mut trail.after);
+        let (most, assumed) = (route.screen.bodies.most(), self.assumed.as_ref());
+        let about = About { route: &route.name, now, most, assumed };
+        let identified =
+            route.auth.identify(&mut request, about, &self.world, &mut exchange.shadowed, &mut trail.after);
         let (caller, left) = tokio::join!(identified, leases);
         let caller = caller?; // 401 503
         exchange.caller = Some(caller.clone());
         let facts = facts(&request, &path, &params, Some(&caller), &route.name, now);
+        route.access.check(&caller, &facts, &mut exchange.shadowed)?; // 403
         let taken = route.limits.take(held.with_left(left), &facts, &caller, around).await;
         trail.take(exchange, taken, &self.world)?; // 403 429 503
         let (asked, body) = Asked::new(request, path, params, caller, now);

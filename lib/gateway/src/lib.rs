@@ -5,7 +5,10 @@
 //! [`table::Table`], [`forward::Upstream`], [`clock::Clock`] and [`secret::Vault`]; the crate `tollgate-adapters` has
 //! their adapters.
 
+pub mod access;
+pub mod asserted;
 pub mod auth;
+pub mod bulletin;
 pub mod call;
 pub mod clock;
 pub mod config;

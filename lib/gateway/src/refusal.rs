@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use crate::auth::Challenges;
@@ -96,6 +96,34 @@ pub enum Refusal {
     /// An authorizer knows who calls, and that it may not.
     #[error("the caller may not: {why}")]
     CallerForbidden {
+        /// Why, for the log.
+        why: String,
+    },
+    /// The caller's tenant is none that the route serves.
+    #[error("the tenant {tenant:?} is not served here")]
+    TenantDenied {
+        /// The tenant; empty where the caller has none.
+        tenant: String,
+    },
+    /// The caller has not been granted what the route asks for.
+    #[error("of the scopes {wanted:?} the caller has {granted:?}")]
+    ScopeMissing {
+        /// The scopes asked for, with spaces between.
+        wanted: String,
+        /// Those that the caller has.
+        granted: String,
+        /// Whether it came by a bearer token, and so is told the scopes.
+        bearer: bool,
+    },
+    /// The caller is in none of the groups that the route serves.
+    #[error("the caller's groups {groups:?} are not served here")]
+    GroupMissing {
+        /// The groups it is in, with spaces between.
+        groups: String,
+    },
+    /// The route's condition is not met, or cannot be told to be.
+    #[error("the condition {why}")]
+    ConditionFailed {
         /// Why, for the log.
         why: String,
     },
@@ -249,6 +277,14 @@ impl Refusal {
             Self::CredentialsInvalid { .. } => {
                 (StatusCode::UNAUTHORIZED, "credentials_invalid", "The request's credentials are not taken.")
             }
+            Self::TenantDenied { .. } => {
+                (StatusCode::FORBIDDEN, "tenant_denied", "The caller's tenant is not served here.")
+            }
+            Self::ScopeMissing { .. } => (StatusCode::FORBIDDEN, "scope_missing", "The caller lacks a scope."),
+            Self::GroupMissing { .. } => {
+                (StatusCode::FORBIDDEN, "group_missing", "The caller is in no group that is served here.")
+            }
+            Self::ConditionFailed { .. } => (StatusCode::FORBIDDEN, "condition_failed", "The caller may not do this."),
             Self::CallerForbidden { .. } => (StatusCode::FORBIDDEN, "caller_forbidden", "The caller may not do this."),
             Self::CredentialsUnchecked { .. } => {
                 (StatusCode::SERVICE_UNAVAILABLE, "credentials_unchecked", "Try again shortly.")
@@ -349,6 +385,11 @@ impl Refusal {
             }
             Self::CredentialsMissing { challenges } => challenges.write(false, headers),
             Self::CredentialsInvalid { challenges, .. } => challenges.write(true, headers),
+            // What another token would need (RFC 6750 §3.1).
+            Self::ScopeMissing { wanted, bearer: true, .. } => {
+                let challenge = format!("Bearer error=\"insufficient_scope\", scope=\"{wanted}\"");
+                headers.extend(HeaderValue::from_str(&challenge).ok().map(|value| (WWW_AUTHENTICATE, value)));
+            }
             Self::StateUnavailable { .. }
             | Self::SecretUnavailable { .. }
             | Self::Unsigned { .. }
@@ -367,6 +408,10 @@ impl Refusal {
             | Self::BodyBroken
             | Self::ContentTypeRefused { .. }
             | Self::CallerForbidden { .. }
+            | Self::TenantDenied { .. }
+            | Self::ScopeMissing { .. }
+            | Self::GroupMissing { .. }
+            | Self::ConditionFailed { .. }
             | Self::Unforwardable { .. }
             | Self::PlanUnknown { .. }
             | Self::UpstreamUnreachable { .. }
@@ -409,6 +454,14 @@ mod tests {
             Refusal::CredentialsMissing { challenges: challenges.clone() },
             Refusal::CredentialsInvalid { challenges, why: "partners: no such key".to_owned() },
             Refusal::CallerForbidden { why: "policy: it says no".to_owned() },
+            Refusal::TenantDenied { tenant: "acme".to_owned() },
+            Refusal::ScopeMissing {
+                wanted: "orders:read orders:write".to_owned(),
+                granted: "orders:read".to_owned(),
+                bearer: true,
+            },
+            Refusal::GroupMissing { groups: "staff".to_owned() },
+            Refusal::ConditionFailed { why: "claims.org == params.org is false".to_owned() },
             Refusal::CredentialsUnchecked { why: "partners: the table did not answer".to_owned() },
             Refusal::Unforwardable { why: "a line break" },
             Refusal::PlanUnknown { plan: "gold".to_owned() },

@@ -13,6 +13,7 @@ use crate::exchange::{After, Body, Origin, Request, Response, Scheme};
 use crate::expression::{Expression, Params, Place, Scope, Template};
 use crate::forward::{BoxFuture, FaultKind, Outbound, Protocol, Target, Upstream, UpstreamFault};
 use crate::gateway::{Asked, World};
+use crate::mode::{Mode, Shadowed};
 use crate::refusal::Refusal;
 use crate::secret::NoVault;
 use crate::table::{MemoryTable, Table};
@@ -172,12 +173,12 @@ pub(crate) fn any_of(methods: &[(&str, Arc<dyn Method>, bool)]) -> Auth {
         let entry = Entry { name: Arc::from(*name), method: Arc::clone(method) };
         Way::One(Use { entry: Arc::new(entry), keep: *keep })
     };
-    Auth::Any(Ways::new(methods.iter().map(one).collect()))
+    Auth::Any(Ways::new(methods.iter().map(one).collect(), Mode::Enforce))
 }
 
 /// Identifies the caller of a request to the route `r`, now by the world's clock.
 pub(crate) async fn identify(auth: &Auth, request: &mut Request, world: &World) -> Result<Caller, Refusal> {
     let route = Arc::from("r");
-    let about = About { route: &route, now: world.clock.now(), most: 1 << 20 };
-    auth.identify(request, about, world, &mut After::default()).await
+    let about = About { route: &route, now: world.clock.now(), most: 1 << 20, assumed: None };
+    auth.identify(request, about, world, &mut Shadowed::default(), &mut After::default()).await
 }

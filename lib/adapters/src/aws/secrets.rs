@@ -38,6 +38,14 @@ pub struct Endpoints {
     pub secretsmanager: Option<String>,
 }
 
+impl Endpoints {
+    /// As `get` knows them by the names that every AWS program takes.
+    pub fn of(get: impl Fn(&'static str) -> Option<String>) -> Self {
+        let get = |name| get(name).filter(|url| !url.is_empty());
+        Self { ssm: get("AWS_ENDPOINT_URL_SSM"), secretsmanager: get("AWS_ENDPOINT_URL_SECRETS_MANAGER") }
+    }
+}
+
 /// Reads `ssm:` and `secretsmanager:` references.
 pub struct AwsSecrets {
     account: Arc<Account>,
@@ -136,7 +144,8 @@ fn read(reply: &Reply) -> Result<Value, String> {
     let answer = answer.unwrap_or_default();
     let text = |name: &str| answer.get(name).and_then(Value::as_str);
     let kind = text("__type").map(|kind| kind.rsplit('#').next().unwrap_or(kind)).unwrap_or_default();
-    let message: String = text("message").or_else(|| text("Message")).unwrap_or_default().chars().take(LONGEST_MESSAGE).collect();
+    let message: String =
+        text("message").or_else(|| text("Message")).unwrap_or_default().chars().take(LONGEST_MESSAGE).collect();
     let told = [kind, message.as_str()].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(": ");
     Err(format!("AWS answered {} {told}", reply.status.as_u16()))
 }
@@ -157,7 +166,10 @@ mod tests {
 
     #[test]
     fn an_arn_says_its_region_and_a_name_does_not() {
-        assert_eq!(region_of("arn:aws:secretsmanager:eu-central-1:123456789012:secret:shop-AbCdEf"), Some("eu-central-1"));
+        assert_eq!(
+            region_of("arn:aws:secretsmanager:eu-central-1:123456789012:secret:shop-AbCdEf"),
+            Some("eu-central-1")
+        );
         for name in ["/shop/edge", "shop", "arn:aws:ssm", "arn:aws:ssm::1:parameter/a"] {
             assert_eq!(region_of(name), None, "{name}");
         }
@@ -170,7 +182,8 @@ mod tests {
         let secret = r#"{"user": "gw", "password": "hush", "port": 5432, "hosts": ["a"]}"#;
         assert_eq!(member_of(secret, "password").unwrap(), "hush");
         assert_eq!(member_of(secret, "port").unwrap(), "5432");
-        for (secret, member) in [(secret, "hosts"), (secret, "none"), ("hush", "password"), ("[\"hush\"]", "password")] {
+        for (secret, member) in [(secret, "hosts"), (secret, "none"), ("hush", "password"), ("[\"hush\"]", "password")]
+        {
             let why = member_of(secret, member).unwrap_err();
             assert!(!why.contains("hush"), "{why}");
         }

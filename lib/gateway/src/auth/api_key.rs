@@ -12,13 +12,14 @@ use super::key::{self, Hash, Pepper};
 use super::known::{Grant, Known, Word};
 use super::record::Record;
 use super::{Challenge, Denied, Method, Presented};
+use crate::bulletin::Bulletin;
 use crate::clock::{Clock, Timestamp};
 use crate::edge::equal;
 use crate::exchange::{After, Request};
 use crate::forward::BoxFuture;
 use crate::gateway::World;
 use crate::secret::{Derived, Secret};
-use crate::table::{Item, Reading, Table, Which};
+use crate::table::{Item, Reading, Table, TableError, Which};
 
 /// For how long a request waits for the table; the table's adapter gives up before.
 const BOUND: Duration = Duration::from_millis(150);
@@ -29,6 +30,7 @@ pub struct ApiKeys {
     header: HeaderName,
     /// The newest first.
     peppers: Vec<Derived<Pepper>>,
+    bulletin: Arc<Bulletin>,
     known: Known,
     flights: Flights<Result<Word, String>>,
 }
@@ -47,11 +49,12 @@ impl ApiKeys {
     /// What [`Caller::via`] says of callers with a key.
     const VIA: &str = "api_key";
 
-    /// The entry `name`, whose keys come in `header` and are hashed with `peppers`, the newest first.
-    pub fn new(name: &str, header: HeaderName, peppers: Vec<Arc<Secret>>) -> Self {
+    /// The entry `name`, whose keys come in `header` and are hashed with `peppers`, the newest first. Keys that are taken
+    /// back are told by `bulletin`.
+    pub fn new(name: &str, header: HeaderName, peppers: Vec<Arc<Secret>>, bulletin: Arc<Bulletin>) -> Self {
         let (known, flights) = (Known::default(), Flights::default());
         let peppers = peppers.into_iter().map(Pepper::derived).collect();
-        Self { name: name.into(), header, peppers, known, flights }
+        Self { name: name.into(), header, peppers, bulletin, known, flights }
     }
 
     /// Its name in the config.
@@ -76,6 +79,10 @@ impl ApiKeys {
         (peppers, missing)
     }
 
+    pub(super) fn bulletin(&self) -> &Bulletin {
+        &self.bulletin
+    }
+
     pub(super) async fn identify(
         &self,
         headers: &HeaderMap,
@@ -93,7 +100,14 @@ impl ApiKeys {
             return Err(Denied::Unchecked(self.unresolved(missing.as_deref())));
         };
         let hash = newest.hash(text);
-        let word = match self.known.get(&hash, clock.now()) {
+        let mut known = self.known.get(&hash, clock.now());
+        if matches!(known, Some(Ok(_)))
+            && let Some(taken_back) = self.bulletin.taken_back(table, clock).await
+        {
+            self.known.take_back(&taken_back);
+            known = self.known.get(&hash, clock.now());
+        }
+        let word = match known {
             Some(word) => word,
             None => {
                 let hashes: Vec<Hash> = peppers.iter().map(|pepper| pepper.hash(text)).collect();
@@ -121,7 +135,7 @@ impl ApiKeys {
         let Sought { hash, hashes, items, missing } = sought;
         let items: Vec<&str> = items.iter().map(String::as_str).collect();
         let asked_at = clock.now();
-        let read = tokio::time::timeout(BOUND, table.get_many(Which::Control, &items, Reading::Eventual)).await;
+        let read = tokio::time::timeout(BOUND, self.read(&hashes, &items, table)).await;
         let away = match read {
             Ok(Ok(items)) => {
                 let word = self.judge(&items, &hashes, missing.as_deref())?;
@@ -133,6 +147,21 @@ impl ApiKeys {
         };
         let outlasts = self.known.outlasts(&hash, clock.now());
         outlasts.map(Ok).ok_or_else(|| format!("{}: the table did not answer, {away}", self.name))
+    }
+
+    /// The items of a key. One that was taken back lately is read strongly, since another read may miss it.
+    async fn read(&self, hashes: &[Hash], items: &[&str], table: &dyn Table) -> Result<Vec<Option<Item>>, TableError> {
+        let listed = || {
+            let last = self.bulletin.last();
+            hashes.iter().any(|hash| last.lists(hash))
+        };
+        if !listed() {
+            let read = table.get_many(Which::Control, items, Reading::Eventual).await?;
+            if !listed() {
+                return Ok(read);
+            }
+        }
+        table.get_many(Which::Control, items, Reading::Strong).await
     }
 
     /// # Errors
@@ -188,8 +217,9 @@ impl Method for ApiKeys {
         &'a self,
         asked: &'a Presented<'a>,
         world: &'a World,
-        _: &'a mut After,
+        after: &'a mut After,
     ) -> BoxFuture<'a, Result<Caller, Denied>> {
+        self.bulletin.renew_later(world, after);
         Box::pin(self.identify(asked.headers, &*world.table, &*world.clock))
     }
 

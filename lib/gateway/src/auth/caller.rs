@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 
 /// Who calls. Only [`super::Auth::identify`] gives one out, so limiting before identifying does not compile.
@@ -38,13 +38,17 @@ impl Caller {
         Self(Arc::new(identity))
     }
 
-    /// The first of several that must all agree, with the fields that any of them sends on.
+    /// The first of several that must all agree, with the fields that any of them sends on: those of a name are the
+    /// first's that has some, so that an upstream is never told of two.
     pub(super) fn first_of(callers: Vec<Self>) -> Option<Self> {
         let mut callers = callers.into_iter();
         let mut first = callers.next()?;
-        let rest: Vec<_> = callers.flat_map(|caller| caller.0.forward.clone()).collect();
-        if !rest.is_empty() {
-            Arc::make_mut(&mut first.0).forward.extend(rest);
+        for caller in callers {
+            let told = |(name, _): &&(HeaderName, HeaderValue)| first.forward().iter().any(|(own, _)| own == name);
+            let more: Vec<_> = caller.forward().iter().filter(|field| !told(field)).cloned().collect();
+            if !more.is_empty() {
+                Arc::make_mut(&mut first.0).forward.extend(more);
+            }
         }
         Some(first)
     }
@@ -54,6 +58,12 @@ impl Caller {
     pub(crate) fn of_test(id: &str, tenant: &str, plan: &str) -> Self {
         let [id, tenant, plan] = [id, tenant, plan].map(str::to_owned);
         Self::of(Identity { via: "none", id, tenant, plan, ..Identity::default() })
+    }
+
+    /// A caller as tests need one, of whom this was proved.
+    #[cfg(test)]
+    pub(crate) fn of_identity(identity: Identity) -> Self {
+        Self::of(identity)
     }
 
     /// The caller's id; empty for the public.
@@ -89,6 +99,16 @@ impl Caller {
     /// The fields that go on to the upstream.
     pub fn forward(&self) -> &[(HeaderName, HeaderValue)] {
         &self.0.forward
+    }
+
+    /// Tells an upstream who calls, in place of whatever stands under these names.
+    pub(crate) fn tell(&self, headers: &mut HeaderMap) {
+        for (name, _) in self.forward() {
+            headers.remove(name);
+        }
+        for (name, value) in self.forward() {
+            headers.append(name, value.clone());
+        }
     }
 
     /// The method that identified it: `none` for the public.

@@ -91,6 +91,16 @@ pub struct Made {
     pub entry: Entry,
 }
 
+/// What was revoked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TakenBack {
+    /// How many keys.
+    pub keys: usize,
+    /// Whether the bulletin tells of all: then they are refused within [`super::REVOKED_WITHIN`], else within
+    /// [`super::REVOKED_AT_LAST`].
+    pub told: bool,
+}
+
 /// What is known of a key that exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -227,14 +237,16 @@ impl Keyring<'_> {
                 self.change(item, Update::new().set(attribute::EXPIRES, end)).await?;
             }
         }
+        // Those that nobody is told of are read again in a minute.
+        self.tell(standing.iter().map(|kept| &kept.record)).await;
         Ok(made)
     }
 
-    /// Takes back what keys a caller has; how many there were.
+    /// Takes back what keys a caller has.
     ///
     /// # Errors
     /// `NotFound`, or the table's.
-    pub async fn revoke(&self, tenant: &str, id: &str) -> Result<usize, KeyringError> {
+    pub async fn revoke(&self, tenant: &str, id: &str) -> Result<TakenBack, KeyringError> {
         let standing = self.active(tenant, id).await?;
         if standing.is_empty() {
             return Err(not_found(tenant, id));
@@ -242,7 +254,17 @@ impl Keyring<'_> {
         for Kept { item, .. } in &standing {
             self.change(item, Update::new().set(attribute::STATUS, REVOKED)).await?;
         }
-        Ok(standing.len())
+        let told = self.tell(standing.iter().map(|kept| &kept.record)).await;
+        Ok(TakenBack { keys: standing.len(), told })
+    }
+
+    /// Has every environment forget what it knows of these keys; whether all could be told.
+    async fn tell(&self, records: impl Iterator<Item = &Record>) -> bool {
+        let mut told = true;
+        for record in records {
+            told &= self.keys.bulletin().take_back(&record.hash, self.table, self.clock.now()).await.is_ok();
+        }
+        told
     }
 
     async fn issue(&self, order: &Order, seed: Seed, id: String, version: u64) -> Result<Made, KeyringError> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::caller::Caller;
 use super::key::Hash;
 use super::recent::Recent;
+use crate::bulletin::TakenBack;
 use crate::clock::Timestamp;
 
 /// For how long what was read of a good key holds, give or take a fifth: that is what a revocation takes at most.
@@ -44,13 +45,15 @@ struct Good {
 
 #[derive(Debug)]
 pub(super) struct Known {
+    /// The bulletin that was gone by last.
+    taken_back: Mutex<Arc<TakenBack>>,
     good: Mutex<Recent<Good>>,
     bad: Mutex<Recent<(Arc<str>, Timestamp)>>,
 }
 
 impl Default for Known {
     fn default() -> Self {
-        Self { good: Mutex::new(Recent::new(MOST)), bad: Mutex::new(Recent::new(MOST)) }
+        Self { taken_back: Mutex::default(), good: Mutex::new(Recent::new(MOST)), bad: Mutex::new(Recent::new(MOST)) }
     }
 }
 
@@ -66,6 +69,16 @@ impl Known {
         let mut bad = lock(&self.bad);
         let (why, read) = bad.get(hash)?;
         (*read <= now && now.since(*read) < BAD).then(|| Err(Arc::clone(why)))
+    }
+
+    /// Forgets the good keys that the bulletin lists and did not list before.
+    pub(super) fn take_back(&self, taken_back: &Arc<TakenBack>) {
+        let mut last = lock(&self.taken_back);
+        if Arc::ptr_eq(&last, taken_back) {
+            return;
+        }
+        lock(&self.good).forget_where(|hash| taken_back.ends(&last, hash));
+        *last = Arc::clone(taken_back);
     }
 
     /// Keeps what the table said at `now`.
@@ -104,9 +117,13 @@ fn holds(hash: &Hash) -> Duration {
     (GOOD * 4 / 5) + (GOOD * 2 / 5) * drawn / u32::from(u16::MAX)
 }
 
-/// The longest that a revoked key may still be let in while the table answers: the longest that the word on it holds,
-/// and a second, since reads may miss the latest.
-pub const REVOKED_WITHIN: Duration = Duration::from_secs(55);
+/// The longest that a revoked key may still be let in while the table answers: the bulletin is a second old at most, and
+/// takes a moment to read.
+pub const REVOKED_WITHIN: Duration = Duration::from_millis(1_150);
+
+/// The same where the bulletin could not be written or is not read: the longest that the word on a key holds, and a
+/// second, since reads may miss the latest.
+pub const REVOKED_AT_LAST: Duration = Duration::from_secs(55);
 
 fn lock<V>(map: &Mutex<V>) -> MutexGuard<'_, V> {
     map.lock().unwrap_or_else(PoisonError::into_inner)
@@ -119,7 +136,7 @@ mod tests {
     #[test]
     fn the_word_on_a_good_key_holds_for_36_to_54_seconds() {
         assert_eq!((holds(&[0; 32]), holds(&[255; 32])), (Duration::from_secs(36), Duration::from_secs(54)));
-        assert!(holds(&[255; 32]) < REVOKED_WITHIN);
+        assert!(holds(&[255; 32]) < REVOKED_AT_LAST);
         assert_eq!(holds(&[128; 32]).as_secs(), 45);
     }
 

@@ -4,12 +4,18 @@
 //! nearly worked is for the log alone: a client learns that it has no credentials, or that they are not taken.
 
 mod api_key;
+mod assumed;
 mod caller;
 mod challenge;
+mod client_certificate;
 mod flights;
+mod granted;
+mod iam;
+pub mod jwt;
 mod key;
 pub mod keyring;
 mod known;
+mod mapping;
 mod recent;
 mod record;
 #[cfg(test)]
@@ -19,18 +25,25 @@ use std::fmt;
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::{Map, Value};
 
 pub use api_key::ApiKeys;
+pub use assumed::Assumed;
 pub use caller::{Caller, Identity};
 pub use challenge::{Challenge, Challenges};
+pub use client_certificate::{Authorities, CLIENT_CERT, CLIENT_CERT_CHAIN, ClientCertificates, Rule};
+pub use granted::Granted;
+pub use iam::{Iam, Principal};
 pub use key::{ApiKey, Pepper};
-pub use known::REVOKED_WITHIN;
+pub use known::{REVOKED_AT_LAST, REVOKED_WITHIN};
+pub use mapping::{ClaimPath, Mapping};
 
 use crate::clock::Timestamp;
 use crate::exchange::{After, Body, BodyFault, Origin, Request};
 use crate::forward::BoxFuture;
 use crate::gateway::World;
+use crate::mode::{Mode, Shadowed};
 use crate::refusal::Refusal;
 
 /// What a method reads of a request: all as it came, before any transform.
@@ -84,6 +97,12 @@ pub trait Method: fmt::Debug + Send + Sync {
         Vec::new()
     }
 
+    /// What it sends on of a caller of whom this is said.
+    fn sends(&self, claims: &Map<String, Value>) -> Vec<(HeaderName, HeaderValue)> {
+        let _ = claims;
+        Vec::new()
+    }
+
     /// What it is, for `explain` and the compiled print: `api_key in x-api-key`. Never a secret.
     fn describe(&self) -> String;
 }
@@ -110,6 +129,7 @@ pub enum Auth {
 #[derive(Debug, Clone)]
 pub struct Ways {
     ways: Vec<Way>,
+    mode: Mode,
     challenges: Challenges,
 }
 
@@ -163,10 +183,15 @@ impl Way {
 }
 
 impl Ways {
-    /// These ways, at least one.
-    pub fn new(ways: Vec<Way>) -> Self {
+    /// These ways, at least one. In shadow whoever came by none of them passes as anyone does.
+    pub fn new(ways: Vec<Way>, mode: Mode) -> Self {
         let challenges = Challenges::of(ways.iter().flat_map(Way::uses).map(|used| used.entry.method.challenge()));
-        Self { ways, challenges }
+        Self { ways, mode, challenges }
+    }
+
+    /// Whether it refuses.
+    pub const fn mode(&self) -> Mode {
+        self.mode
     }
 
     /// In the order that they are tried.
@@ -217,7 +242,7 @@ impl Auth {
     }
 
     /// Identifies the caller, and takes the credentials off the request, so that neither an upstream nor an expression
-    /// sees them. A body that a method must read is read whole, up to `most` bytes.
+    /// sees them. In shadow one who is not identified passes as anyone does, with what was sent. A body that a method must read is read whole, up to `most` bytes.
     ///
     /// # Errors
     /// [`Refusal::CredentialsMissing`] and [`Refusal::CredentialsInvalid`]; [`Refusal::CallerForbidden`] where an
@@ -227,11 +252,12 @@ impl Auth {
         request: &mut Request,
         about: About<'_>,
         world: &World,
+        shadowed: &mut Shadowed,
         after: &mut After,
     ) -> Result<Caller, Refusal> {
         let ways = match self {
-            Self::Public => return Ok(PUBLIC.clone()),
-            Self::Any(ways) => ways,
+            Self::Any(ways) if ways.mode != Mode::Off => ways,
+            Self::Public | Self::Any(_) => return Ok(PUBLIC.clone()),
         };
         let body = if ways.uses().any(|used| used.entry.method.reads_body(&request.headers)) {
             Some(whole(&mut request.body, about.most).await?)
@@ -248,11 +274,17 @@ impl Auth {
             route: about.route,
             now: about.now,
         };
-        let identified = ways.identify(&asked, world, after).await;
-        for used in ways.uses().filter(|used| !used.keep) {
-            used.entry.method.strip(request);
+        let identified = match about.assumed {
+            Some(assumed) => Ok(assumed.caller(ways.uses().map(|used| &*used.entry.method))),
+            None => ways.identify(&asked, world, after).await,
+        };
+        // In shadow an upstream may still judge the credentials, as before there was an `auth`.
+        if identified.is_ok() || ways.mode == Mode::Enforce {
+            for used in ways.uses().filter(|used| !used.keep) {
+                used.entry.method.strip(request);
+            }
         }
-        identified
+        Ok(ways.mode.ask(shadowed, || identified)?.unwrap_or_else(|| PUBLIC.clone()))
     }
 }
 
@@ -265,6 +297,8 @@ pub struct About<'r> {
     pub now: Timestamp,
     /// The most that a body may have, in bytes.
     pub most: u64,
+    /// Who it is taken to be whatever its credentials, where the gateway only explains itself.
+    pub assumed: Option<&'r Assumed>,
 }
 
 /// Reads a body whole, and leaves it in its place.

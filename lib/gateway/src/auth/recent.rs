@@ -34,6 +34,12 @@ impl<V> Recent<V> {
         self.young.insert(hash, value);
     }
 
+    /// Forgets all for which `is_over` holds.
+    pub(super) fn forget_where(&mut self, is_over: impl Fn(&Hash) -> bool) {
+        self.young.retain(|hash, _| !is_over(hash));
+        self.old.retain(|hash, _| !is_over(hash));
+    }
+
     pub(super) fn forget(&mut self, hash: &Hash) {
         self.young.remove(hash);
         self.old.remove(hash);

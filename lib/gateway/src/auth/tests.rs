@@ -5,13 +5,14 @@ mod ways;
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::HeaderName;
 
-use super::keyring::{Entry as Listed, Keyring, KeyringError, Made, Order, Renewal, Seed, State};
+use super::keyring::{Entry as Listed, Keyring, KeyringError, Made, Order, Renewal, Seed, State, TakenBack};
 use super::*;
+use crate::bulletin::Bulletin;
 use crate::clock::{Clock, Timestamp};
 use crate::exchange::Body;
 use crate::forward::BoxFuture;
@@ -52,6 +53,8 @@ struct TestTable {
     inner: MemoryTable,
     fault: Mutex<Fault>,
     reads: AtomicUsize,
+    bulletins: AtomicUsize,
+    hides_bulletin: AtomicBool,
 }
 
 impl TestTable {
@@ -59,8 +62,18 @@ impl TestTable {
         *self.fault.lock().unwrap() = fault;
     }
 
+    /// How often keys were asked for since this was asked.
     fn reads(&self) -> usize {
         self.reads.swap(0, Ordering::Relaxed)
+    }
+
+    /// How often the bulletin was.
+    fn bulletins(&self) -> usize {
+        self.bulletins.swap(0, Ordering::Relaxed)
+    }
+
+    fn hides_the_bulletin(&self) {
+        self.hides_bulletin.store(true, Ordering::Relaxed);
     }
 }
 
@@ -71,9 +84,16 @@ impl Table for TestTable {
         keys: &'a [&'a str],
         reading: Reading,
     ) -> BoxFuture<'a, Result<Vec<Option<Item>>, TableError>> {
-        assert_eq!(which, Which::Control);
-        self.reads.fetch_add(1, Ordering::Relaxed);
-        let fault = *self.fault.lock().unwrap();
+        let mut fault = *self.fault.lock().unwrap();
+        if which == Which::Control {
+            self.reads.fetch_add(1, Ordering::Relaxed);
+        } else {
+            assert_eq!((keys, reading), (&["bl#shop"][..], Reading::Strong));
+            self.bulletins.fetch_add(1, Ordering::Relaxed);
+            if self.hides_bulletin.load(Ordering::Relaxed) {
+                fault = Fault::Away;
+            }
+        }
         Box::pin(async move {
             match fault {
                 Fault::None => {}
@@ -112,13 +132,19 @@ fn api_keys(name: &str, peppers: &[&str], missing: Option<&str>) -> Arc<ApiKeys>
     let secret = |name: &str| Secret::new(name, Some(format!("{name}, which is long enough").into()));
     let known = peppers.iter().map(|name| secret(name));
     let secrets = known.chain(missing.map(|name| Secret::new(name, None))).map(Arc::new).collect();
-    Arc::new(ApiKeys::new(name, HeaderName::from_static("x-api-key"), secrets))
+    Arc::new(ApiKeys::new(name, HeaderName::from_static("x-api-key"), secrets, Arc::new(Bulletin::new("shop"))))
 }
 
 impl Gate {
     fn new() -> Self {
         let inner = MemoryTable::default();
-        let table = TestTable { inner, fault: Mutex::new(Fault::None), reads: AtomicUsize::new(0) };
+        let table = TestTable {
+            inner,
+            fault: Mutex::new(Fault::None),
+            reads: AtomicUsize::new(0),
+            bulletins: AtomicUsize::new(0),
+            hides_bulletin: AtomicBool::new(false),
+        };
         Self {
             keys: api_keys("partners", &["one"], None),
             plans: Plans::default(),
@@ -285,11 +311,79 @@ async fn a_revoked_key_is_refused_within_the_bound_and_at_once_where_it_was_not_
     let gate = Gate::new();
     let Made { key, entry } = gate.key().await;
     assert_eq!(gate.code(key.reveal()).await, "api_key");
-    assert_eq!(gate.keyring().revoke("acme", &entry.id).await.unwrap(), 1);
-    assert_eq!(gate.code(key.reveal()).await, "api_key", "it is known here");
+    assert_eq!(gate.code(key.reveal()).await, "api_key");
+    let revoked = gate.keyring().revoke("acme", &entry.id).await.unwrap();
+    assert_eq!(revoked, TakenBack { keys: 1, told: true });
+    assert_eq!(gate.code(key.reveal()).await, "api_key", "it is known here, and the bulletin is of this second");
     let elsewhere = gate.beside(api_keys("partners", &["one"], None));
     assert_eq!(elsewhere.code(key.reveal()).await, "credentials_invalid");
-    gate.clock.pass(REVOKED_WITHIN.as_secs());
+    gate.clock.pass(1);
+    assert_eq!(gate.code(key.reveal()).await, "credentials_invalid");
+}
+
+#[tokio::test]
+async fn where_the_bulletin_cannot_be_read_a_revoked_key_is_refused_within_a_minute() {
+    let gate = Gate::new();
+    let Made { key, entry } = gate.key().await;
+    assert_eq!(gate.code(key.reveal()).await, "api_key");
+    gate.table.hides_the_bulletin();
+    gate.keyring().revoke("acme", &entry.id).await.unwrap();
+    gate.clock.pass(30);
+    assert_eq!(gate.code(key.reveal()).await, "api_key", "nobody told");
+    gate.clock.pass(REVOKED_AT_LAST.as_secs() - 30);
+    assert_eq!(gate.code(key.reveal()).await, "credentials_invalid");
+}
+
+#[tokio::test]
+async fn the_bulletin_is_read_once_a_second_and_only_for_keys_that_are_known() {
+    let gate = Gate::new();
+    let Made { key, .. } = gate.key().await;
+    assert_eq!(gate.code(&made_up(1)).await, "credentials_invalid");
+    assert_eq!(gate.code(key.reveal()).await, "api_key");
+    assert_eq!(gate.table.bulletins(), 0);
+    for _ in 0..10 {
+        for _ in 0..5 {
+            assert_eq!(gate.code(key.reveal()).await, "api_key");
+        }
+        gate.clock.pass(1);
+    }
+    assert_eq!(gate.table.bulletins(), 10);
+}
+
+#[tokio::test]
+async fn of_more_revoked_keys_than_the_bulletin_holds_none_is_let_in_either() {
+    let gate = Gate::new();
+    let (first, other) = (gate.key().await, gate.key().await);
+    for made in [&first, &other] {
+        assert_eq!(gate.code(made.key.reveal()).await, "api_key");
+        assert_eq!(gate.code(made.key.reveal()).await, "api_key");
+    }
+    gate.keyring().revoke("acme", &first.entry.id).await.unwrap();
+    for _ in 0..150 {
+        let one = gate.key().await;
+        gate.keyring().revoke("acme", &one.entry.id).await.unwrap();
+    }
+    gate.clock.pass(1);
+    gate.table.reads();
+    assert_eq!(gate.code(first.key.reveal()).await, "credentials_invalid");
+    assert_eq!(gate.code(other.key.reveal()).await, "api_key");
+    assert_eq!(gate.table.reads(), 2, "all that was known is asked for again");
+}
+
+#[tokio::test]
+async fn an_earlier_end_that_a_rotation_gives_a_key_is_learnt_within_a_second() {
+    let gate = Gate::new();
+    let Made { key, entry } = gate.key().await;
+    assert_eq!(gate.code(key.reveal()).await, "api_key");
+    let renewal = Renewal { overlap: Duration::from_secs(2), ..Renewal::default() };
+    gate.keyring().rotate("acme", &entry.id, renewal, gate.seed()).await.unwrap();
+    gate.clock.pass(1);
+    for _ in 0..3 {
+        gate.table.reads();
+        assert_eq!(gate.code(key.reveal()).await, "api_key");
+    }
+    assert_eq!(gate.table.reads(), 0, "what was read since is known");
+    gate.clock.pass(1);
     assert_eq!(gate.code(key.reveal()).await, "credentials_invalid");
 }
 

@@ -36,10 +36,11 @@ impl Reader<'_> {
         edge.client_ip = fields.take("client_ip").and_then(|node| self.header_name(node));
         edge.scheme = fields.take("scheme").and_then(|node| self.header_name(node));
         edge.request_id = fields.take("request_id").and_then(|node| self.header_name(node));
-        fields.later(&["client_certificate"]);
         if let Some(Node { value: Value::Null, .. }) = node.get("client_certificate") {
             fields.take_even_null("client_certificate");
         }
+        edge.client_certificate = fields.take("client_certificate").and_then(|node| self.header_name(node));
+        self.edge_certificate = edge.client_certificate.is_some();
         fields.finish(&mut self.problems);
         edge
     }

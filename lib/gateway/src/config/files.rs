@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::bulletin::Bulletin;
 use crate::edge::Edge;
 use crate::limit::OnStoreFailure;
 
@@ -130,6 +131,7 @@ impl Reader<'_> {
             && let Some(name) = self.problems.text(node, "`name`")
             && self.problems.name(&name, node.place, "`name`")
         {
+            self.bulletin = Arc::new(Bulletin::new(&name));
             self.name = Arc::from(name);
         }
         if let Some(node) = fields.take("expose_env") {

@@ -4,6 +4,7 @@
 //! and either everything is right or nothing is used. [`compile`] is the only maker of [`Routes`]; nothing downstream
 //! validates. The format is `docs/config.md`.
 
+mod allow;
 mod auth;
 mod edges;
 mod files;
@@ -21,10 +22,12 @@ mod transforms;
 mod tree;
 mod upstreams;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::asserted::Asserted;
 use crate::auth::{ApiKeys, Entry};
+use crate::bulletin::Bulletin;
 use crate::expression::{Expression, ExpressionProblem, Place as Stands, Scope, Template};
 use crate::forward::Backend;
 use crate::gateway::Routes;
@@ -110,8 +113,14 @@ pub(crate) struct Reader<'h> {
     pub(crate) route_names: BTreeMap<String, Place>,
     /// What identifies callers by name, like upstreams.
     pub(crate) auth: BTreeMap<String, Option<Arc<Entry>>>,
+    /// What of the config is told everywhere.
+    pub(crate) bulletin: Arc<Bulletin>,
     /// Those of them whose keys the command line makes.
     pub(crate) api_keys: Vec<Arc<ApiKeys>>,
+    /// The names of those that are for front doors with `AWS_IAM`.
+    pub(crate) iam: BTreeSet<String>,
+    /// Whether the edge hands client certificates over.
+    pub(crate) edge_certificate: bool,
     /// Plans by name, likewise.
     pub(crate) plans: BTreeMap<String, Option<Arc<Plan>>>,
     /// Limits by name, likewise.
@@ -130,7 +139,10 @@ impl<'h> Reader<'h> {
             used: Vec::new(),
             secrets_of_auth: BTreeMap::new(),
             auth: BTreeMap::new(),
+            bulletin: Arc::new(Bulletin::new("tollgate")),
             api_keys: Vec::new(),
+            iam: BTreeSet::new(),
+            edge_certificate: false,
             plans: BTreeMap::new(),
             limits: BTreeMap::new(),
             route_names: BTreeMap::new(),
@@ -148,6 +160,7 @@ impl<'h> Reader<'h> {
             self.read_plans(document, root.on_store_failure);
         }
         for document in &documents {
+            self.check_forwards(document);
             self.read_limits(document, root.on_store_failure);
         }
         let named = self.limits.values().flatten().filter_map(Used::limit);
@@ -199,6 +212,7 @@ impl<'h> Reader<'h> {
             name: Arc::clone(&self.name),
             edge,
             secrets: Secrets::new(self.secrets.values().cloned()),
+            asserted: Asserted::new(self.auth.values().flatten().flat_map(|entry| entry.method.forwards())),
             router,
             routes: routes.into_iter().collect::<Option<Vec<_>>>()?,
             plans: self.whole_plans(),

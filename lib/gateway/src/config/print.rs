@@ -4,6 +4,7 @@
 use std::fmt::{self, Display, Write as _};
 use std::time::Duration;
 
+use crate::access::{Access, Scopes};
 use crate::auth::{Auth, Use, Way};
 use crate::edge::Edge;
 use crate::forward::balance::Balance;
@@ -66,6 +67,7 @@ impl Routes {
             ("shed", format!("{} (shedding is not built yet)", route.priority.as_str())),
             ("screen", screen(&route.screen)),
             ("identify", identify(&route.auth)),
+            ("permit", permit(&route.access)),
             ("limit", limits(&route.limits)),
             ("request", request(&route.request)),
             ("timeout", timeouts(route)),
@@ -89,6 +91,7 @@ fn edge(edge: &Edge) -> String {
         ("client_ip", &edge.client_ip),
         ("scheme", &edge.scheme),
         ("request_id", &edge.request_id),
+        ("client_certificate", &edge.client_certificate),
     ];
     for (what, field) in fields {
         if let Some(field) = field {
@@ -220,7 +223,25 @@ fn identify(auth: &Auth) -> String {
         format!("{} ({}{kept})", used.entry.name, used.entry.method.describe())
     };
     let way = |way: &Way| way.uses().iter().map(used).collect::<Vec<_>>().join(" and ");
-    ways.all().iter().map(way).collect::<Vec<_>>().join(" or ")
+    format!("{}{}", ways.all().iter().map(way).collect::<Vec<_>>().join(" or "), shown(ways.mode()))
+}
+
+fn permit(access: &Access) -> String {
+    let Some(conditions) = &access.conditions else { return "nothing is asked".to_owned() };
+    let mut parts = Vec::new();
+    if !conditions.tenants.is_empty() {
+        let tenants: Vec<_> = conditions.tenants.iter().map(crate::access::Pattern::as_str).collect();
+        parts.push(format!("tenants {}", list(&tenants)));
+    }
+    parts.extend(conditions.scopes.as_ref().map(|scopes| match scopes {
+        Scopes::All(scopes) => format!("all scopes of {}", list(scopes)),
+        Scopes::Any(scopes) => format!("any scope of {}", list(scopes)),
+    }));
+    if !conditions.groups.is_empty() {
+        parts.push(format!("any group of {}", list(&conditions.groups)));
+    }
+    parts.extend(conditions.when.as_ref().map(|when| format!("when {}", when.source())));
+    format!("{}{}", parts.join("; "), shown(access.mode))
 }
 
 fn limits(limits: &Limits) -> String {

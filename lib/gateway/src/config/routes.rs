@@ -15,6 +15,7 @@ use crate::screen::{Addresses, Bodies, MediaRange, Screen};
 use crate::secret::Secrets;
 
 use super::Reader;
+use super::allow::Allow;
 use super::files::Document;
 use super::limits::LimitUse;
 use super::problem::Place;
@@ -34,6 +35,7 @@ pub(crate) struct Defaults {
     auth: Option<Auth>,
     /// Of all policies that refuse and have none of their own.
     mode: Option<Mode>,
+    access: Allow,
     limits: Vec<LimitUse>,
     timeouts: Timeouts,
     body_max: u64,
@@ -53,6 +55,7 @@ impl Default for Defaults {
         Self {
             auth: None,
             mode: None,
+            access: Allow::default(),
             limits: Vec::new(),
             timeouts: Timeouts {
                 headers: Some(Duration::from_secs(10)),
@@ -80,7 +83,10 @@ impl Reader<'_> {
             return Defaults::default();
         };
         fields.take("on_store_failure");
-        let defaults = self.policies(&mut fields, &Defaults::default());
+        let mut defaults = self.policies(&mut fields, &Defaults::default());
+        if let Some(allow) = fields.take("allow").and_then(|node| self.allow(node, &[], &Allow::default())) {
+            defaults.access = allow;
+        }
         fields.finish(&mut self.problems);
         defaults
     }
@@ -88,7 +94,7 @@ impl Reader<'_> {
     /// The policies that a route and `defaults` may both write; a route's own setting wins, lists of limits add up.
     fn policies(&mut self, fields: &mut Fields<'_>, defaults: &Defaults) -> Defaults {
         let mut policies = defaults.clone();
-        fields.later(&["allow", "parameters", "openapi", "cache", "compress", "deprecated", "mirror", "fault"]);
+        fields.later(&["parameters", "openapi", "cache", "compress", "deprecated", "mirror", "fault"]);
         policies.mode = self.mode(fields).or(policies.mode);
         if let Some(node) = fields.take("auth") {
             // Where it is wrong, it is not missing as well.
@@ -266,10 +272,14 @@ impl Reader<'_> {
         if matches!(policies.auth, Some(Auth::Public)) {
             self.warn_of_plans_nobody_has(place, &policies.limits, policies.mode.unwrap_or_default());
         }
-        let cors = self.route_cors(&policies, &conditions);
+        let allow = fields.take("allow");
+        let asked = allow.and_then(|node| self.allow(node, &params, &policies.access));
+        let mode = policies.mode.unwrap_or_default();
+        let at = allow.map_or(place, |node| node.place);
+        let access = self.access(asked.unwrap_or(policies.access), mode, policies.auth.as_ref(), at);
+        let cors = route_cors(policies.cors.as_ref(), &conditions);
         fields.finish(&mut self.problems);
         let whole = self.problems.count(super::Severity::Error) == errors;
-        let mode = policies.mode.unwrap_or_default();
         let route = match (name, policies.auth, to) {
             (Some(name), Some(auth), Some(to)) if whole => Some(Route {
                 secrets: self.route_secrets(&auth, &to),
@@ -287,6 +297,7 @@ impl Reader<'_> {
                     },
                 },
                 auth,
+                access,
                 limits: limits(policies.limits, mode),
                 request,
                 response,
@@ -306,14 +317,6 @@ impl Reader<'_> {
         Secrets::new(entries.chain(upstreams).flat_map(Secrets::iter).cloned())
     }
 
-    fn route_cors(&mut self, policies: &Defaults, conditions: &Conditions) -> Cors {
-        policies
-            .cors
-            .as_ref()
-            .and_then(|settings| Cors::new(settings, &conditions.methods).ok())
-            .unwrap_or_else(Cors::none)
-    }
-
     fn route_name(&mut self, node: Option<&Node>) -> Option<Arc<str>> {
         let node = node?;
         let name = self.problems.text(node, "`name`")?;
@@ -324,6 +327,10 @@ impl Reader<'_> {
         }
         Some(Arc::from(name))
     }
+}
+
+fn route_cors(settings: Option<&CorsSettings>, conditions: &Conditions) -> Cors {
+    settings.and_then(|settings| Cors::new(settings, &conditions.methods).ok()).unwrap_or_else(Cors::none)
 }
 
 fn limits(uses: Vec<LimitUse>, mode: Mode) -> Limits {

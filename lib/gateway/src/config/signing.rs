@@ -116,7 +116,7 @@ impl Reader<'_> {
         let endpoint = fields.need("token_url", &mut self.problems);
         let endpoint = endpoint.and_then(|node| self.endpoint(node, "`token_url`", ca));
         let client = fields.need("client", &mut self.problems).and_then(|node| self.client(node, path));
-        let scopes = fields.take("scopes").map(|node| self.scopes(node)).unwrap_or_default();
+        let scopes = fields.take("scopes").map(|node| self.scope_tokens(node)).unwrap_or_default();
         let audience = fields.take("audience").map(|node| self.fixed_text(node, "`audience`"));
         fields.finish(&mut self.problems);
         let (id, secret, auth) = client?;
@@ -135,7 +135,7 @@ impl Reader<'_> {
     }
 
     /// Scope tokens (RFC 6749 §3.3).
-    fn scopes(&mut self, node: &Node) -> Vec<String> {
+    fn scope_tokens(&mut self, node: &Node) -> Vec<String> {
         let mut scopes = Vec::new();
         for item in items(node) {
             if let Value::Map(_) = item.value {

@@ -121,7 +121,10 @@ impl Walk<'_> {
     /// What a loop goes over.
     fn range(&mut self, range: &IdedExpr) {
         if let Expr::Ident(name) = &range.expr
-            && matches!(self.slots.get(name), Some(Slot::Text(_) | Slot::Status | Slot::Has(_)))
+            && matches!(
+                self.slots.get(name),
+                Some(Slot::Text(_) | Slot::Status | Slot::Now | Slot::Has(_) | Slot::HasClaim(_))
+            )
         {
             self.problem(range.id, format!("`{name}` is no list or map, so there is nothing to go through"));
         }
@@ -138,6 +141,8 @@ impl Walk<'_> {
             let name = path.name();
             let slot = match field {
                 Field::Text(access) => Slot::Text(access),
+                Field::Claim(claim) => Slot::Claim(claim),
+                Field::Now => Slot::Now,
                 Field::Status => Slot::Status,
                 Field::Whole(whole) => Slot::Whole(whole),
             };
@@ -180,7 +185,7 @@ impl Walk<'_> {
         let Some(name) = literal(&key.expr) else { return false };
         let Some(mut path) = Path::of(of, &self.locals) else { return false };
         let is_map = match (path.root, path.steps.as_slice()) {
-            ("params" | "env", []) => true,
+            ("params" | "env" | "claims", []) => true,
             (root, [map]) => fields::is_map(root, map.name),
             _ => false,
         };
@@ -199,14 +204,14 @@ impl Walk<'_> {
         if path.root == "env" {
             return self.env(path).map(|_| yes);
         }
-        match self.field(path)? {
-            Field::Text(access) => {
-                let name = format!("has({})", path.name());
-                self.slots.add(&name, Slot::Has(access));
-                Some(Expr::Ident(name))
-            }
-            Field::Status | Field::Whole(_) => Some(yes),
-        }
+        let slot = match self.field(path)? {
+            Field::Text(access) => Slot::Has(access),
+            Field::Claim(claim) => Slot::HasClaim(claim),
+            Field::Status | Field::Now | Field::Whole(_) => return Some(yes),
+        };
+        let name = format!("has({})", path.name());
+        self.slots.add(&name, slot);
+        Some(Expr::Ident(name))
     }
 
     fn env(&mut self, path: &Path<'_>) -> Option<String> {
@@ -287,17 +292,28 @@ impl<'e> Path<'e> {
         }
     }
 
-    /// One text for all its spellings.
+    /// One text for all its spellings, and no other path's.
     fn name(&self) -> String {
         let mut name = self.root.to_owned();
         for (index, step) in self.steps.iter().enumerate() {
-            match index {
-                0 if self.root != "params" => name.extend([".", step.name]),
-                _ => name.extend(["['", step.name, "']"]),
+            let plain = match self.root {
+                "claims" => is_word(step.name),
+                root => index == 0 && root != "params",
+            };
+            if plain {
+                name.extend([".", step.name]);
+            } else {
+                name.extend(["['", &step.name.replace('\\', r"\\").replace('\'', r"\'"), "']"]);
             }
         }
         name
     }
+}
+
+/// Whether a key can stand behind a dot.
+fn is_word(key: &str) -> bool {
+    key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
 /// `x['key']` as `x`, the key's node and the key.

@@ -1,16 +1,19 @@
 //! The variables of the language and their fields, and where each may be named.
 
 use super::Place;
+use super::claims::Claim;
 use super::slot::{Access, Whole};
 
-/// The variables, those that are not served yet too.
+/// The variables.
 pub(super) const ROOTS: &[&str] = &["request", "params", "caller", "route", "response", "env", "claims", "now"];
 
 /// What a field is.
 #[derive(Debug)]
 pub(super) enum Field {
     Text(Access),
+    Claim(Claim),
     Status,
+    Now,
     Whole(Whole),
 }
 
@@ -22,18 +25,17 @@ pub(super) fn root(name: &str, place: Place) -> Result<(), String> {
     let allowed: &[&str] = match place {
         Place::Match => &["request", "params", "route", "env"],
         Place::Allow | Place::LimitKey | Place::Sticky | Place::Request => {
-            &["request", "params", "caller", "route", "env"]
+            &["request", "params", "caller", "claims", "now", "route", "env"]
         }
-        Place::Cost | Place::Response => &["request", "params", "caller", "route", "response", "env"],
+        Place::Cost | Place::Response => &["request", "params", "caller", "claims", "now", "route", "response", "env"],
         Place::EnvOnly => &["env"],
     };
     if allowed.contains(&name) {
         return Ok(());
     }
     Err(match (name, place) {
-        ("now" | "claims", _) => format!("`{name}` is not supported yet"),
         (_, Place::EnvOnly) => "only `env` may stand here, since it must be the same for every request".to_owned(),
-        ("caller", _) => "`caller` is not known yet where routes are matched".to_owned(),
+        ("caller" | "claims" | "now", _) => format!("`{name}` is not known yet where routes are matched"),
         ("response", _) => "`response` is not known here, only in templates of the answer and in `cost`".to_owned(),
         _ => format!("unknown variable `{name}`, there are {}", allowed.join(", ")),
     })
@@ -52,6 +54,10 @@ pub(super) fn find(root: &str, steps: &[&str]) -> Result<Field, (usize, String)>
     let known = fields(root);
     let (field, rest) = match (root, steps) {
         ("params", []) => return Ok(Field::Whole(Whole::Params)),
+        ("claims", []) => return Ok(Field::Whole(Whole::Claims)),
+        ("claims", steps) => return Ok(Field::Claim(Claim::at(steps))),
+        ("now", []) => return Ok(Field::Now),
+        ("now", [step, ..]) => return Err((0, format!("`now` is a number of seconds and has no `{step}`"))),
         ("params", [name, rest @ ..]) => (Field::Text(Access::Param((*name).to_owned())), rest),
         (_, []) => return Err((0, format!("`{root}` is no value of its own: name one of {}", dotted(root, known)))),
         ("request" | "response", ["body", ..]) => return Err((0, format!("`{root}.body` is not supported yet"))),

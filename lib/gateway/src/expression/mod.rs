@@ -5,6 +5,7 @@
 //! (`params.id`, `request.headers['x']`): those are answered without the interpreter ([`slot`]).
 
 mod check;
+mod claims;
 mod facts;
 mod fields;
 mod functions;
@@ -29,6 +30,7 @@ pub use slot::Part;
 pub use template::Template;
 
 use check::literal;
+use claims::Claim;
 use parse::Places;
 use slot::{Access, Lookup, Slot, Slots};
 
@@ -89,6 +91,7 @@ pub struct Expression {
 #[derive(Debug)]
 enum Body {
     Access(Access),
+    Claim(Claim),
     Program { tree: IdedExpr, slots: Slots },
 }
 
@@ -110,14 +113,12 @@ impl Expression {
             problems.sort_by_key(|problem| problem.offset);
             problems
         })?;
-        let access = if let Expr::Ident(name) = &tree.expr {
-            if let Some(Slot::Text(access)) = slots.get(name) { Some(access.clone()) } else { None }
-        } else {
-            literal(&tree.expr).map(|text| Access::Literal(text.to_owned()))
-        };
-        let body = match access {
-            Some(access) => Body::Access(access),
-            None => {
+        let alone = if let Expr::Ident(name) = &tree.expr { slots.get(name) } else { None };
+        let body = match (alone, literal(&tree.expr)) {
+            (Some(Slot::Text(access)), _) => Body::Access(access.clone()),
+            (Some(Slot::Claim(claim)), _) => Body::Claim(claim.clone()),
+            (None, Some(text)) => Body::Access(Access::Literal(text.to_owned())),
+            _ => {
                 // Now, and not when the first request comes.
                 LazyLock::force(&ENV);
                 Body::Program { tree, slots }
@@ -135,6 +136,7 @@ impl Expression {
     pub fn reads(&self, part: Part) -> bool {
         match &self.body {
             Body::Access(access) => access.reads(part),
+            Body::Claim(_) => part == Part::Caller,
             Body::Program { slots, .. } => slots.reads(part),
         }
     }
@@ -143,7 +145,7 @@ impl Expression {
     pub fn constant(&self) -> Option<&str> {
         match &self.body {
             Body::Access(Access::Literal(text)) => Some(text),
-            Body::Access(_) | Body::Program { .. } => None,
+            Body::Access(_) | Body::Claim(_) | Body::Program { .. } => None,
         }
     }
 
@@ -155,6 +157,10 @@ impl Expression {
         let neither = |what: &str| ExpressionFailure(format!("{what} is neither true nor false"));
         match &self.body {
             Body::Access(_) => Err(neither("text")),
+            Body::Claim(claim) => {
+                let value = claim.find(facts).ok_or_else(|| none(&self.source))?;
+                value.as_bool().ok_or_else(|| neither(claims::kind(value)))
+            }
             Body::Program { tree, slots } => evaluate(tree, slots, facts, |value| {
                 value
                     .downcast_ref::<CelBool>()
@@ -175,6 +181,10 @@ impl Expression {
     fn text_of<'a>(&'a self, facts: &Facts<'a>) -> Result<Cow<'a, str>, ExpressionFailure> {
         match &self.body {
             Body::Access(access) => access.text(facts).ok_or_else(|| none(&self.source)),
+            Body::Claim(claim) => {
+                let value = claim.find(facts).ok_or_else(|| none(&self.source))?;
+                claims::text(value).ok_or_else(|| ExpressionFailure(format!("{} is no text", claims::kind(value))))
+            }
             Body::Program { tree, slots } => evaluate(tree, slots, facts, text_of).map(Cow::Owned),
         }
     }
@@ -183,7 +193,7 @@ impl Expression {
     fn access(&self) -> Option<&Access> {
         match &self.body {
             Body::Access(access) => Some(access),
-            Body::Program { .. } => None,
+            Body::Claim(_) | Body::Program { .. } => None,
         }
     }
 }

@@ -12,6 +12,7 @@ use cel::common::value::{CowVal, Val};
 use cel::context::VariableResolver;
 use http::HeaderMap;
 
+use super::claims::{self, Claim};
 use super::facts::{Facts, field};
 use crate::digits::push_ip;
 
@@ -116,6 +117,7 @@ pub(super) enum Whole {
     Cookies,
     Scopes,
     Groups,
+    Claims,
     ResponseHeaders,
 }
 
@@ -129,6 +131,7 @@ impl Whole {
             Self::Cookies => map(facts.cookies().map(|(name, value)| (name.into(), value.into()))),
             Self::Scopes => list(facts.caller?.scopes()),
             Self::Groups => list(facts.caller?.groups()),
+            Self::Claims => claims::map(facts.caller?.claims()),
         })
     }
 }
@@ -139,7 +142,12 @@ pub(super) enum Slot {
     Text(Access),
     /// Whether there is one.
     Has(Access),
+    /// A value of the claims, of whatever kind.
+    Claim(Claim),
+    /// Whether there is one.
+    HasClaim(Claim),
     Status,
+    Now,
     Whole(Whole),
 }
 
@@ -148,7 +156,10 @@ impl Slot {
         match self {
             Self::Text(access) | Self::Has(access) => access.reads(part),
             Self::Status | Self::Whole(Whole::ResponseHeaders) => part == Part::Response,
-            Self::Whole(Whole::Scopes | Whole::Groups) => part == Part::Caller,
+            Self::Claim(_) | Self::HasClaim(_) | Self::Whole(Whole::Scopes | Whole::Groups | Whole::Claims) => {
+                part == Part::Caller
+            }
+            Self::Now => false,
             Self::Whole(Whole::Params | Whole::Headers | Whole::Query | Whole::Cookies) => false,
         }
     }
@@ -180,7 +191,11 @@ impl Slots {
     pub(super) fn wholes<'a>(&'a self, facts: &Facts<'a>) -> impl Iterator<Item = (&'a str, Box<dyn Val + 'a>)> {
         self.0.iter().filter_map(move |(name, slot)| match slot {
             Slot::Whole(whole) => Some((name.as_str(), whole.value(facts)?)),
-            Slot::Text(_) | Slot::Has(_) | Slot::Status => None,
+            Slot::Claim(claim) => {
+                let value = claim.find(facts).filter(|value| claims::is_compound(value))?;
+                Some((name.as_str(), claims::value(value)))
+            }
+            Slot::Text(_) | Slot::Has(_) | Slot::HasClaim(_) | Slot::Status | Slot::Now => None,
         })
     }
 }
@@ -197,6 +212,12 @@ impl VariableResolver for Lookup<'_> {
             Slot::Text(access) => CowVal::owned(CelString::from(access.text(self.facts)?)),
             Slot::Has(access) => CowVal::owned(CelBool::from(access.text(self.facts).is_some())),
             Slot::Status => CowVal::owned(CelInt::from(i64::from(self.facts.response?.status.as_u16()))),
+            Slot::Claim(claim) => {
+                let value = claim.find(self.facts).filter(|value| !claims::is_compound(value))?;
+                CowVal::from(claims::value(value))
+            }
+            Slot::HasClaim(claim) => CowVal::owned(CelBool::from(claim.find(self.facts).is_some())),
+            Slot::Now => CowVal::owned(CelInt::from(i64::try_from(self.facts.now.secs()).ok()?)),
             Slot::Whole(_) => return None,
         })
     }

@@ -1,5 +1,7 @@
 //! Expressions and templates, through tables.
 
+mod claims;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -216,8 +218,10 @@ fn what_cel_does_not_check_is_checked_with_its_place() {
         ("request.body.a", Place::Request, 8, "`request.body` is not supported yet"),
         ("request.body.items.all(i, i > 1)", Place::Request, 8, "`request.body` is not supported yet"),
         ("response.body", Place::Response, 9, "`response.body` is not supported yet"),
-        ("claims.sub", Place::Request, 0, "`claims` is not supported yet"),
-        ("now", Place::Request, 0, "`now` is not supported yet"),
+        ("claims.sub", Place::Match, 0, "`claims` is not known yet where routes are matched"),
+        ("now > 1", Place::Match, 0, "`now` is not known yet where routes are matched"),
+        ("now.year", Place::Allow, 4, "`now` is a number of seconds and has no `year`"),
+        ("claims", Place::Allow, 0, "`claims` is no single value"),
         ("request.path ==", Place::Request, 15, "not CEL: mismatched input '<EOF>'"),
         ("has(request.path", Place::Request, 16, "not CEL"),
         ("request.?path", Place::Request, 7, "not CEL: unsupported syntax"),
@@ -382,7 +386,7 @@ proptest! {
     }
 
     #[test]
-    fn no_expression_makes_compile_or_reading_panic(text in "(request|params|headers|caller|now|has|env|STAGE|in|exists|\\{|\\}|x|\\.|\\[|\\]|\\(|\\)|'a'|1|\\+|==|&&|!|\\?|:|,| ){0,20}") {
+    fn no_expression_makes_compile_or_reading_panic(text in "(request|params|headers|caller|claims|now|has|env|STAGE|in|exists|\\{|\\}|x|\\.|\\[|\\]|\\(|\\)|'a'|1|\\+|==|&&|!|\\?|:|,| ){0,20}") {
         if let Ok(compiled) = compile(&text, Place::Request) {
             let _ = compiled.text(&asked().facts(""));
         }

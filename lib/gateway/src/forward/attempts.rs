@@ -224,6 +224,7 @@ impl<'a> Sending<'a> {
         self.backend.sign.clean(&mut headers);
         let remaining = asked.origin.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         hygiene::outbound(&mut headers, &asked.origin, remaining);
+        asked.caller.tell(&mut headers);
         let facts = asked.facts(&route.name);
         for rewrite in [&route.request.headers, &branch.request.headers] {
             if !rewrite.is_empty() {

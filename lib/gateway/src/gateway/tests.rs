@@ -2,6 +2,7 @@
 
 mod callers;
 mod modes;
+mod permit;
 mod splits;
 
 use std::collections::VecDeque;
@@ -89,7 +90,7 @@ fn gateway(config: &str) -> (Gateway, Arc<Scripted>) {
 
 /// A config that answers everything, on this clock.
 fn answering(clock: Arc<dyn Clock>) -> Gateway {
-    let (Gateway { routes, world }, _) =
+    let (Gateway { routes, world, .. }, _) =
         gateway("version: 1\nroutes: [{name: a, auth: none, match: {path: /**}, to: {respond: {body: ok}}}]");
     Gateway::new(routes, World { clock, ..world })
 }

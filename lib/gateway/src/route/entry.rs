@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::access::Access;
 use crate::auth::Auth;
 use crate::cors::{self, Cors};
 use crate::exchange::Request;
@@ -29,8 +30,10 @@ pub struct Route {
     pub cors: Cors,
     /// Address lists, body size, content types.
     pub screen: Screen,
-    /// Who may call.
+    /// How callers are identified.
     pub auth: Auth,
+    /// What they may do.
+    pub access: Access,
     /// Rate limits, in order.
     pub limits: Limits,
     /// What changes on the way in.

@@ -15,12 +15,13 @@ use http::header::{COOKIE, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_encode};
 use tollgate::clock::Timestamp;
-use tollgate::exchange::{Body, Origin, Request, Scheme};
+use tollgate::exchange::{Body, ClientCert, IamIdentity, Origin, Request, Scheme};
 use tollgate::refusal::Refusal;
 
 use self::raw::{Listed, Pairs, Raw, Single};
 use self::shape::{Event, Millis};
 
+mod identity;
 mod raw;
 mod shape;
 
@@ -79,8 +80,8 @@ pub(crate) fn read(event: &[u8], invocation: Invocation) -> Result<Incoming, Not
         id,
         deadline: invocation.answer_by,
         front_time: said.time,
-        client_certificate: None,
-        iam: None,
+        client_certificate: said.client_certificate,
+        iam: said.iam,
     };
     let request = Request { method: said.method, path, query, headers, body, origin };
     Ok(Incoming { request, refusal: bad_path.or(bad_body), front })
@@ -101,12 +102,15 @@ struct Said<'a> {
     id: String,
     time: Option<Timestamp>,
     cookies: Vec<Option<Raw<'a>>>,
+    client_certificate: Option<ClientCert>,
+    iam: Option<IamIdentity>,
 }
 
 impl<'a> Said<'a> {
     fn of(front: Front, event: Event<'a>, headers: &HeaderMap) -> Result<Self, NotHttp> {
         let lacks = |why| NotHttp { why };
-        let context = event.request_context.ok_or(lacks("there is no `requestContext`"))?;
+        let mut context = event.request_context.ok_or(lacks("there is no `requestContext`"))?;
+        let (client_certificate, iam) = identity::of(front, &mut context, headers);
         let parsed = |ip: Raw<'_>| ip.text().parse().ok();
         let (method, path, protocol, ip) = match front {
             Front::FunctionUrl | Front::HttpApi => {
@@ -136,6 +140,8 @@ impl<'a> Said<'a> {
             id: context.request_id.map(Raw::text).unwrap_or_default(),
             time: context.time_epoch.or(context.request_time_epoch).and_then(|Millis(time)| time),
             cookies: event.cookies.unwrap_or_default(),
+            client_certificate,
+            iam,
         })
     }
 }

@@ -15,7 +15,8 @@ impl Method for Word {
         _: &'a mut After,
     ) -> BoxFuture<'a, Result<Caller, Denied>> {
         let said = asked.headers.get(self.0).map(|value| value.to_str().unwrap());
-        let forward = vec![(HeaderName::from_static("x-from"), self.0.parse().unwrap())];
+        let own: HeaderValue = self.0.parse().unwrap();
+        let forward = vec![(HeaderName::from_static("x-from"), own.clone()), (self.0.parse().unwrap(), own)];
         let identity = Identity { via: "none", id: self.0.to_owned(), forward, ..Identity::default() };
         let word = match said {
             None => Err(Denied::Missing),
@@ -47,14 +48,22 @@ fn used(name: &'static str) -> Use {
 /// What a route that takes `a`, or `b` and `c` together, makes of these fields: the caller or the code, and what is
 /// left of the fields.
 async fn ask(fields: &[(&'static str, &str)]) -> (Result<Caller, Refusal>, HeaderMap) {
-    let auth = Auth::Any(Ways::new(vec![Way::One(used("a")), Way::All(vec![used("b"), used("c")])]));
+    let (caller, headers, shadowed) = ask_in(Mode::Enforce, fields).await;
+    assert_eq!(shadowed, Shadowed::default());
+    (caller, headers)
+}
+
+async fn ask_in(mode: Mode, fields: &[(&'static str, &str)]) -> (Result<Caller, Refusal>, HeaderMap, Shadowed) {
+    let auth = Auth::Any(Ways::new(vec![Way::One(used("a")), Way::All(vec![used("b"), used("c")])], mode));
     let mut request = request("GET /");
     for (name, value) in fields {
         request.headers.append(*name, value.parse().unwrap());
     }
-    let clock = Arc::new(TestClock(AtomicU64::new(NOON)));
-    let identified = identify(&auth, &mut request, &world(clock)).await;
-    (identified, request.headers)
+    let world = world(Arc::new(TestClock(AtomicU64::new(NOON))));
+    let (route, mut shadowed) = (Arc::from("r"), Shadowed::default());
+    let about = About { route: &route, now: world.clock.now(), most: 0, assumed: None };
+    let identified = auth.identify(&mut request, about, &world, &mut shadowed, &mut After::default()).await;
+    (identified, request.headers, shadowed)
 }
 
 async fn code(fields: &[(&'static str, &str)]) -> String {
@@ -82,11 +91,11 @@ async fn any_way_will_do_and_a_way_of_several_methods_needs_all_of_them() {
 }
 
 #[tokio::test]
-async fn of_several_that_agree_the_first_is_the_caller_and_each_sends_its_fields_on() {
+async fn of_several_that_agree_the_first_is_the_caller_and_the_others_send_on_what_it_does_not() {
     let (caller, _) = ask(&[("b", "right"), ("c", "right")]).await;
     let caller = caller.unwrap();
-    let sent: Vec<_> = caller.forward().iter().map(|(_, value)| value.to_str().unwrap()).collect();
-    assert_eq!((caller.id(), sent.as_slice()), ("b", &["b", "c"][..]));
+    let sent: Vec<_> = caller.forward().iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+    assert_eq!((caller.id(), sent.as_slice()), ("b", &[("x-from", "b"), ("b", "b"), ("c", "c")][..]));
 }
 
 #[tokio::test]
@@ -109,4 +118,14 @@ async fn a_client_is_asked_for_each_kind_of_credential_once_and_not_told_which_n
         let Body::Full(body) = response.body else { panic!("a problem has a body") };
         assert!(!String::from_utf8_lossy(&body).contains("wrong"));
     }
+}
+
+#[tokio::test]
+async fn in_shadow_who_is_not_identified_passes_as_anyone_with_what_was_sent_and_is_taken_down() {
+    let (caller, left, shadowed) = ask_in(Mode::Shadow, &[("a", "wrong")]).await;
+    assert_eq!((caller.unwrap().via(), left.len(), shadowed.codes()), ("none", 1, vec!["credentials_invalid"]));
+    let (caller, left, shadowed) = ask_in(Mode::Shadow, &[("a", "right")]).await;
+    assert_eq!((caller.unwrap().id(), left.len(), shadowed.codes()), ("a", 0, vec![]));
+    let (caller, left, shadowed) = ask_in(Mode::Off, &[("a", "right")]).await;
+    assert_eq!((caller.unwrap().id(), left.len(), shadowed.codes()), ("", 1, vec![]));
 }

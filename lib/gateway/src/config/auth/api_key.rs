@@ -24,7 +24,7 @@ impl Reader<'_> {
         fields.finish(&mut self.problems);
         // One that is not there was told, and what needs it answers 503.
         let peppers = peppers.iter().filter_map(|node| self.pepper(node, path)).collect();
-        let keys = Arc::new(ApiKeys::new(name, header?, peppers));
+        let keys = Arc::new(ApiKeys::new(name, header?, peppers, Arc::clone(&self.bulletin)));
         self.api_keys.push(Arc::clone(&keys));
         Some(keys)
     }

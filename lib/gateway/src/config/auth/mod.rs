@@ -1,10 +1,16 @@
 //! `auth:`, a method a file, and the `auth` of routes.
 
 mod api_key;
+mod caller;
+mod client_certificate;
+mod forward;
+mod iam;
+mod jwt;
 
 use std::sync::Arc;
 
 use crate::auth::{Auth, Entry, Method, Use, Way, Ways};
+use crate::mode::Mode;
 
 use super::Reader;
 use super::files::Document;
@@ -17,10 +23,15 @@ use super::tree::{Node, Value};
 type ReadMethod = fn(&mut Reader<'_>, &str, &Node, &str) -> Option<Arc<dyn Method>>;
 
 /// The methods by their words.
-const METHODS: &[(&str, ReadMethod)] = &[("api_key", |reader, name, node, path| reader.api_key(name, node, path))];
+const METHODS: &[(&str, ReadMethod)] = &[
+    ("api_key", |reader, name, node, path| reader.api_key(name, node, path)),
+    ("client_certificate", |reader, name, node, path| reader.client_certificate(name, node, path)),
+    ("iam", |reader, name, node, path| reader.iam(name, node, path)),
+    ("jwt", |reader, name, node, path| reader.jwt(name, node, path)),
+];
 
 /// The methods that are to come.
-const LATER: &[&str] = &["jwt", "introspection", "client_certificate", "hmac", "basic", "iam", "external"];
+const LATER: &[&str] = &["introspection", "hmac", "basic", "external"];
 
 impl Reader<'_> {
     /// All entries of `auth` of one file.
@@ -88,8 +99,9 @@ impl Reader<'_> {
         }
         let mut ways = Vec::new();
         let mut named: Vec<Arc<Entry>> = Vec::new();
+        let mut modes = Vec::new();
         for item in list {
-            let Some(way) = self.way(item) else { continue };
+            let Some(way) = self.way(item, &mut modes) else { continue };
             if let [used] = way.uses() {
                 if named.iter().any(|other| Arc::ptr_eq(other, &used.entry)) {
                     self.problems.error(item.place, format!("\"{}\" is named twice", used.entry.name));
@@ -98,14 +110,21 @@ impl Reader<'_> {
             }
             ways.push(way);
         }
-        (!ways.is_empty()).then(|| Auth::Any(Ways::new(ways)))
+        self.one_way_alone(node, &ways);
+        let mode = modes.first().copied().unwrap_or_default();
+        if modes.iter().any(|other| *other != mode) {
+            // Whoever comes by none of them is refused or is not.
+            self.problems.error(node.place, "the `mode` of an `auth` must be the same for all that the route takes");
+        }
+        (!ways.is_empty()).then(|| Auth::Any(Ways::new(ways, mode)))
     }
 
     /// One way in: a name, `{use: name, keep: true}`, or `{all: [one, other]}`.
-    fn way(&mut self, node: &Node) -> Option<Way> {
-        let Some(all) = node.get("all") else { return self.auth_use(node).map(Way::One) };
+    fn way(&mut self, node: &Node, modes: &mut Vec<Mode>) -> Option<Way> {
+        let Some(all) = node.get("all") else { return self.auth_use(node, Some(modes)).map(Way::One) };
         let mut fields = Fields::of(node, "an `auth`", &mut self.problems)?;
         fields.take("all");
+        modes.push(self.mode(&mut fields).unwrap_or_default());
         fields.finish(&mut self.problems);
         let list = items(all);
         if list.len() < 2 {
@@ -113,7 +132,7 @@ impl Reader<'_> {
         }
         let mut uses: Vec<Use> = Vec::new();
         for item in list {
-            let Some(used) = self.auth_use(item) else { continue };
+            let Some(used) = self.auth_use(item, None) else { continue };
             if uses.iter().any(|other| Arc::ptr_eq(&other.entry, &used.entry)) {
                 self.problems.error(item.place, format!("\"{}\" is named twice", used.entry.name));
             }
@@ -122,18 +141,25 @@ impl Reader<'_> {
         (!uses.is_empty()).then_some(Way::All(uses))
     }
 
-    /// A name, or `{use: name, keep: true}`.
-    fn auth_use(&mut self, node: &Node) -> Option<Use> {
+    /// A name, or `{use: name, keep: true}`; with a `mode` where it is a way of its own.
+    fn auth_use(&mut self, node: &Node, modes: Option<&mut Vec<Mode>>) -> Option<Use> {
         let mut keep = false;
+        let mut mode = None;
         let named = if let Value::Map(_) = node.value {
             let mut fields = Fields::of(node, "an `auth`'s use", &mut self.problems)?;
             let named = fields.need("use", &mut self.problems);
             keep = fields.take("keep").and_then(|node| self.problems.boolean(node, "`keep`")).unwrap_or_default();
+            if modes.is_some() {
+                mode = self.mode(&mut fields);
+            }
             fields.finish(&mut self.problems);
             named?
         } else {
             node
         };
+        if let Some(modes) = modes {
+            modes.push(mode.unwrap_or_default());
+        }
         let name = self.problems.text(named, "an `auth`")?;
         if name == "none" {
             self.problems.error(named.place, "`none` lets anyone in, and stands alone");

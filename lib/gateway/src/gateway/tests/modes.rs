@@ -29,10 +29,11 @@ const LIMITS: &str = "limits: {closed: {rate: 1/min, by: global}}";
 
 /// Each policy that refuses: top of the config, settings of the route with `MODE` where its own mode stands, status and
 /// code of what it refuses of a second bad request.
-const POLICIES: [(&str, &str, u16, &str); 4] = [
+const POLICIES: [(&str, &str, u16, &str); 5] = [
     ("", "address: {deny: [192.0.2.0/24], MODE}", 403, "address_denied"),
     ("", "body: {max: 4B, MODE}", 413, "body_too_large"),
     ("", "body: {content_types: [image/*], MODE}", 415, "content_type_refused"),
+    ("", "allow: {when: \"request.method == 'GET'\", MODE}", 403, "condition_failed"),
     (LIMITS, "limits: [{use: closed, MODE}]", 429, "over_limit"),
 ];
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// A JSON string as bytes, borrowed where nothing in it is escaped. Bytes rather than text, so that neither broken
 /// UTF-8 nor half a surrogate pair in what a client sent can cost the whole event.
@@ -115,5 +115,64 @@ impl<'de, V: Texts<'de> + Deserialize<'de>> Visitor<'de> for PairsVisitor<V> {
             value.put(name, &mut pairs);
         }
         Ok(Pairs(pairs))
+    }
+}
+
+/// Reads a map.
+pub(super) trait ReadsMap<'de>: Sized {
+    type Value;
+
+    fn read_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error>;
+}
+
+/// What a map is read as; anything else that stands in its place costs nothing but itself.
+pub(super) struct Lenient<M>(pub(super) M);
+
+impl<'de, M: ReadsMap<'de>> DeserializeSeed<'de> for Lenient<M> {
+    type Value = Option<M::Value>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de, M: ReadsMap<'de>> Visitor<'de> for Lenient<M> {
+    type Value = Option<M::Value>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("anything")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        self.0.read_map(map).map(Some)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(None)
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_str<E: Error>(self, _: &str) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+        Ok(None)
     }
 }

@@ -1,11 +1,12 @@
 //! The members of an event that are read, over all front doors, and which door an event's shape tells of.
 
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, IgnoredAny, MapAccess};
 use tollgate::clock::Timestamp;
 
 use super::NotHttp;
-use super::raw::{Listed, Raw, Single};
+use super::raw::{Lenient, Listed, Raw, ReadsMap, Single};
 
 /// The front door that an event came through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -86,7 +87,13 @@ pub(super) struct Context<'a> {
     pub(super) time_epoch: Option<Millis>,
     /// Payload format 1.0 and REST APIs.
     pub(super) request_time_epoch: Option<Millis>,
-    elb: Option<IgnoredAny>,
+    #[serde(borrow)]
+    pub(super) elb: Option<Elb<'a>>,
+    /// Payload format 2.0: who ended TLS with a client's certificate.
+    #[serde(borrow)]
+    pub(super) authentication: Option<Authentication<'a>>,
+    #[serde(borrow)]
+    pub(super) authorizer: Option<Authorizer<'a>>,
     connection_id: Option<IgnoredAny>,
     service_arn: Option<IgnoredAny>,
     service_network_arn: Option<IgnoredAny>,
@@ -105,9 +112,93 @@ pub(super) struct Http<'a> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
+pub(super) struct Elb<'a> {
+    #[serde(borrow)]
+    pub(super) target_group_arn: Option<Raw<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Authentication<'a> {
+    #[serde(borrow)]
+    pub(super) client_cert: Option<Certificate<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Certificate<'a> {
+    #[serde(borrow)]
+    pub(super) client_cert_pem: Option<Raw<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct Identity<'a> {
     #[serde(borrow)]
     pub(super) source_ip: Option<Raw<'a>>,
+    #[serde(borrow)]
+    pub(super) client_cert: Option<Certificate<'a>>,
+    #[serde(borrow)]
+    pub(super) user_arn: Option<Raw<'a>>,
+    #[serde(borrow)]
+    pub(super) account_id: Option<Raw<'a>>,
+    #[serde(borrow)]
+    pub(super) user: Option<Raw<'a>>,
+    #[serde(borrow)]
+    pub(super) principal_org_id: Option<Raw<'a>>,
+}
+
+/// What an authorizer said. An authorizer of the user's own may say anything in any form, so only `iam` is looked at,
+/// and only where it is a map: that the platform alone can write.
+pub(super) struct Authorizer<'a>(pub(super) Option<Iam<'a>>);
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Iam<'a> {
+    #[serde(borrow)]
+    pub(super) user_arn: Option<Raw<'a>>,
+    #[serde(borrow)]
+    pub(super) account_id: Option<Raw<'a>>,
+    #[serde(borrow)]
+    pub(super) user_id: Option<Raw<'a>>,
+    #[serde(borrow)]
+    pub(super) principal_org_id: Option<Raw<'a>>,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Authorizer<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Lenient(Members)).map(Option::flatten).map(Self)
+    }
+}
+
+/// The member `iam` of a map.
+struct Members;
+
+impl<'de> ReadsMap<'de> for Members {
+    type Value = Option<Iam<'de>>;
+
+    fn read_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut iam = None;
+        while let Some(name) = map.next_key::<Raw<'de>>()? {
+            if *name.0 == *b"iam" {
+                iam = map.next_value_seed(Lenient(Said))?;
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(iam)
+    }
+}
+
+/// The members of `iam`.
+struct Said;
+
+impl<'de> ReadsMap<'de> for Said {
+    type Value = Iam<'de>;
+
+    fn read_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        Iam::deserialize(MapAccessDeserializer::new(map))
+    }
 }
 
 /// Milliseconds since the epoch, or whatever else stands there: a time that cannot be read costs nothing else.

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 
 mod doors;
+mod identity;
 
 fn event() -> Value {
     json!({

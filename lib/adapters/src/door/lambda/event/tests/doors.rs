@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn http_api(stage: &str, path: &str) -> Value {
+pub(super) fn http_api(stage: &str, path: &str) -> Value {
     json!({
         "version": "2.0", "routeKey": "$default", "rawPath": path, "rawQueryString": "a=%20b&a=2",
         "cookies": ["a=1", "b=2"],
@@ -16,7 +16,7 @@ fn http_api(stage: &str, path: &str) -> Value {
     })
 }
 
-fn v1(path: &str, query: &Value) -> Value {
+pub(super) fn v1(path: &str, query: &Value) -> Value {
     json!({
         "resource": "/{proxy+}", "path": path, "httpMethod": "POST",
         "headers": { "Host": "api.example.com", "X-Twice": "2", "Cookie": "b=2" },
@@ -35,7 +35,7 @@ fn v1(path: &str, query: &Value) -> Value {
     })
 }
 
-fn balanced() -> Value {
+pub(super) fn balanced() -> Value {
     json!({
         "requestContext": { "elb": { "targetGroupArn": "arn:aws:elasticloadbalancing:eu-west-1:1:targetgroup/t/1" } },
         "httpMethod": "GET", "path": "/a%20b/%2e%2e/c", "queryStringParameters": { "q": "%C3%A9", "flag": "" },
@@ -47,7 +47,7 @@ fn balanced() -> Value {
     })
 }
 
-fn read_value(event: &Value) -> Incoming {
+pub(super) fn read_value(event: &Value) -> Incoming {
     read_text(&event.to_string()).unwrap()
 }
 
