@@ -109,7 +109,8 @@ routes:
   - {{name: lambda, auth: lambda, match: {{path: /lambda}}, to: {{respond: {{body: "${{caller.id}} ${{caller.tenant}}"}}}}}}
 "#
     ));
-    (Dev::start(&config, &["--quiet"]).await, authorizer)
+    let account = [("AWS_ACCESS_KEY_ID", "AKID"), ("AWS_SECRET_ACCESS_KEY", "secret"), ("AWS_SESSION_TOKEN", "token")];
+    (Dev::start_with(&config, &["--quiet"], &account).await, authorizer)
 }
 
 #[tokio::test]
@@ -162,12 +163,19 @@ async fn those_who_ask_together_are_one_call() {
 }
 
 #[tokio::test]
-async fn a_function_is_invoked_with_the_event_of_its_format() {
+async fn a_function_is_invoked_with_the_event_of_its_format_and_the_environments_signature() {
     let (dev, authorizer) = bench().await;
     assert_eq!(dev.get_with("/lambda?a=b", "authorization: Bearer lambda").await, (200, "127.0.0.1 acme".to_owned()));
-    let Asked { line, body, .. } = authorizer.last();
+    let Asked { line, fields, body } = authorizer.last();
     let arn = "arn%3Aaws%3Alambda%3Aeu%2Dwest%2D1%3A123456789012%3Afunction%3Aauthz";
     assert_eq!(line, format!("POST /2015-03-31/functions/{arn}/invocations"));
+    let signature = &fields["authorization"];
+    assert!(signature.starts_with("AWS4-HMAC-SHA256 Credential=AKID/"), "{signature}");
+    assert!(
+        signature.contains("/eu-west-1/lambda/aws4_request, SignedHeaders=content-type;host;x-amz-"),
+        "{signature}"
+    );
+    assert_eq!(fields["x-amz-security-token"], "token");
     let event: Value = serde_json::from_str(&body).unwrap();
     let route = "arn:aws:execute-api:eu-west-1:123456789012:tollgate/$default/GET/lambda";
     assert_eq!((&event["version"], &event["routeArn"]), (&json!("2.0"), &json!(route)));

@@ -9,6 +9,7 @@ use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Method, StatusCode, Uri};
 
 use crate::exchange::{Body, BodyFault};
+use crate::forward::sign::SigV4;
 use crate::forward::{Dial, Outbound, Protocol, Target, Tls, Upstream};
 
 /// An address that the gateway calls.
@@ -55,7 +56,7 @@ impl Endpoint {
         let uri: Uri = url.parse().map_err(|_| FORM)?;
         let authority = uri.authority().ok_or(FORM)?.as_str();
         let tls = ca_pem.map(|pem| Tls { ca_pem: Some(pem.to_vec().into()), ..Tls::default() });
-        let dial = Dial { protocol: Protocol::Auto, connect_timeout: Duration::from_secs(1), tls };
+        let dial = Dial { protocol: Protocol::Auto, connect_timeout: Duration::from_secs(1), tls, sign: None };
         let scheme = uri.scheme_str().ok_or(FORM)?;
         if url.contains('#') {
             return Err("must not carry a fragment");
@@ -65,6 +66,13 @@ impl Endpoint {
             return Err("must be https://, or on this machine");
         }
         Ok(Self { target, uri })
+    }
+
+    /// The same endpoint, with a signature on each call.
+    #[must_use]
+    pub fn signed(mut self, sign: SigV4) -> Self {
+        self.target.sign = Some(sign);
+        self
     }
 
     /// Its address.

@@ -7,6 +7,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use tokio_rustls::TlsAcceptor;
 use tollgate::forward::FaultKind;
+use tollgate::secret::Secret;
 
 use super::*;
 use crate::wire::Raw;
@@ -61,6 +62,10 @@ fn acceptor(authority: &Authority, clients: Option<&Authority>, alpn: &[&str]) -
 
 fn trusting(authority: &Authority) -> Tls {
     Tls { ca_pem: Some(authority.pem().into()), server_name: Some("orders.internal".to_owned()), ..Tls::default() }
+}
+
+fn identity(pem: Vec<u8>) -> Option<Arc<Secret>> {
+    Some(Arc::new(Secret::new("file:identity.pem", Some(pem.into()))))
 }
 
 /// One request; the server answers over whichever protocol was agreed on and tells of it.
@@ -118,7 +123,7 @@ async fn a_server_of_another_name_or_of_another_ca_is_not_trusted() {
 #[tokio::test]
 async fn a_client_certificate_is_shown_to_a_server_that_asks() {
     let (authority, clients) = (Authority::new(), Authority::new());
-    let shown = Tls { identity_pem: Some(clients.issue("tollgate").into()), ..trusting(&authority) };
+    let shown = Tls { identity: identity(clients.issue("tollgate")), ..trusting(&authority) };
     let (_, response) = over(acceptor(&authority, Some(&clients), &[]), Protocol::Http1, shown).await;
     assert_eq!(response.unwrap().status, StatusCode::OK);
 
@@ -162,8 +167,8 @@ async fn a_pem_of_no_use_is_told_before_anything_is_dialled() {
     let key_only = KeyPair::generate().unwrap().serialize_pem().into_bytes();
     for (tls, word) in [
         (Tls { ca_pem: Some(Arc::from(&b"junk"[..])), ..Tls::default() }, "the ca holds no certificate"),
-        (Tls { identity_pem: Some(authority.pem().into()), ..trusting(&authority) }, "no private key"),
-        (Tls { identity_pem: Some(key_only.into()), ..trusting(&authority) }, "no certificate"),
+        (Tls { identity: identity(authority.pem()), ..trusting(&authority) }, "no private key"),
+        (Tls { identity: identity(key_only), ..trusting(&authority) }, "no certificate"),
         (Tls { server_name: Some("a b".to_owned()), ..trusting(&authority) }, "server name"),
     ] {
         let fault = upstream().prepare(&target_with(port, Protocol::Http1, Some(tls))).unwrap_err();

@@ -227,6 +227,15 @@ impl Ways {
 }
 
 impl Auth {
+    /// The entries that it names.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        let ways: &[Way] = match self {
+            Self::Public => &[],
+            Self::Any(ways) => ways.all(),
+        };
+        ways.iter().flat_map(Way::uses).map(|used| &*used.entry)
+    }
+
     /// Whether it may have to ask for anything.
     pub const fn takes_time(&self) -> bool {
         matches!(self, Self::Any(_))

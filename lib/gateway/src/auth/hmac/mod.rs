@@ -25,6 +25,7 @@ use super::{Denied, Method, Presented};
 use crate::clock::Timestamp;
 use crate::exchange::{After, Request};
 use crate::forward::BoxFuture;
+use crate::forward::sign::line;
 use crate::gateway::World;
 use crate::secret::Secret;
 use claim::{Claim, Form};
@@ -269,11 +270,6 @@ fn keys(client: &Client, algorithm: Algorithm) -> Result<Vec<Key>, Denied> {
         return Err(Denied::Unchecked(format!("{} is not resolved, or too short", names.join(" and "))));
     }
     Ok(keys)
-}
-
-/// A secret without the line break that files often end with.
-fn line(secret: &[u8]) -> &[u8] {
-    secret.strip_suffix(b"\n").map_or(secret, |text| text.strip_suffix(b"\r").unwrap_or(text))
 }
 
 /// The versions that the request line may have been signed with, the client's own first.

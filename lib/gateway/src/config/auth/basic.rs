@@ -10,7 +10,7 @@ use super::super::tree::Node;
 use super::Reader;
 
 impl Reader<'_> {
-    pub(super) fn basic(&mut self, name: &str, node: &Node, path: &str) -> Option<Arc<dyn Method>> {
+    pub(super) fn basic_auth(&mut self, name: &str, node: &Node, path: &str) -> Option<Arc<dyn Method>> {
         let mut fields = Fields::of(node, "`basic`", &mut self.problems)?;
         let users = fields.need("users", &mut self.problems);
         let secret = users.and_then(|node| self.live_secret(node, path));

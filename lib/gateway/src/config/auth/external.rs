@@ -10,6 +10,7 @@ use http::{HeaderName, Method as Verb};
 use crate::auth::Method;
 use crate::auth::external::{Arn, Authorizer, External, Function, Part, Payload, Service, Terms};
 use crate::call::Endpoint;
+use crate::forward::sign::SigV4;
 
 use super::super::read::{Fields, items, show_duration};
 use super::super::tree::Node;
@@ -200,7 +201,7 @@ impl Reader<'_> {
     }
 }
 
-/// The endpoint of a function, whose calls are signed.
-fn signed(endpoint: Endpoint, _: &Arn) -> Endpoint {
-    endpoint
+/// The endpoint of a function, whose calls are signed with the environment's credentials.
+fn signed(endpoint: Endpoint, function: &Arn) -> Endpoint {
+    endpoint.signed(SigV4 { service: "lambda".into(), region: Some(function.region().into()) })
 }

@@ -29,7 +29,7 @@ type ReadMethod = fn(&mut Reader<'_>, &str, &Node, &str) -> Option<Arc<dyn Metho
 const METHODS: &[(&str, ReadMethod)] = &[
     ("api_key", |reader, name, node, path| reader.api_key(name, node, path)),
     ("hmac", |reader, _, node, path| reader.hmac(node, path)),
-    ("basic", |reader, name, node, path| reader.basic(name, node, path)),
+    ("basic", |reader, name, node, path| reader.basic_auth(name, node, path)),
     ("external", |reader, _, node, path| reader.external(node, path)),
     ("client_certificate", |reader, name, node, path| reader.client_certificate(name, node, path)),
     ("iam", |reader, name, node, path| reader.iam(name, node, path)),
@@ -53,7 +53,10 @@ impl Reader<'_> {
                 self.problems.error(key.place, format!("the `auth` \"{}\" is declared twice", key.name));
                 continue;
             }
+            self.used.clear();
             let method = self.auth_method(&key.name, node, &document.path);
+            let secrets = self.used_secrets();
+            self.secrets_of_auth.insert(key.name.clone(), secrets);
             self.auth.insert(key.name.clone(), method.map(Arc::new));
         }
     }
