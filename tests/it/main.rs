@@ -18,6 +18,7 @@ mod hostile;
 mod keys;
 mod lambda;
 mod local_door;
+mod outbound;
 mod permit;
 mod process;
 mod program;
