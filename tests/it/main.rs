@@ -19,6 +19,7 @@ mod hostile;
 mod keys;
 mod lambda;
 mod local_door;
+mod outbound;
 mod permit;
 mod process;
 mod program;

@@ -133,6 +133,50 @@ async fn a_client_certificate_is_shown_to_a_server_that_asks() {
 }
 
 #[tokio::test]
+async fn a_client_certificate_that_changes_is_shown_on_new_connections_and_old_ones_are_given_up() {
+    let (authority, clients) = (Authority::new(), Authority::new());
+    let (old, new) = (clients.issue("old.tollgate"), clients.issue("new.tollgate"));
+    let secret = Arc::new(Secret::new("ssm:/shop/mtls", Some(old.clone().into())));
+    let tls = Tls { identity: Some(Arc::clone(&secret)), ..trusting(&authority) };
+    let (listening, acceptor, upstream) =
+        (Listening::open().await, acceptor(&authority, Some(&clients), &[]), upstream());
+    let target = target_with(listening.port, Protocol::Http1, Some(tls));
+    let accept = async || {
+        let stream = acceptor.accept(listening.socket().await).await.unwrap();
+        let shown = stream.get_ref().1.peer_certificates().unwrap()[0].clone();
+        (shown, Raw::new(stream))
+    };
+    let answer = async |raw: &mut Raw<_>| {
+        raw.head().await;
+        raw.send(OK).await;
+    };
+    let ask = async || whole(send(&upstream, &target, get("/")).await.unwrap().body).await.unwrap();
+    let ((shown, mut first), _) = tokio::join!(
+        async {
+            let (shown, mut raw) = accept().await;
+            answer(&mut raw).await;
+            (shown, raw)
+        },
+        ask()
+    );
+    assert_eq!(shown, CertificateDer::from_pem_slice(&old).unwrap());
+    // The same value again opens nothing.
+    secret.set(old.into());
+    tokio::join!(answer(&mut first), ask());
+    secret.set(new.clone().into());
+    let (shown, _) = tokio::join!(
+        async {
+            let (shown, mut raw) = accept().await;
+            answer(&mut raw).await;
+            shown
+        },
+        ask()
+    );
+    assert_eq!(shown, CertificateDer::from_pem_slice(&new).unwrap());
+    first.rest().await;
+}
+
+#[tokio::test]
 async fn what_is_spoken_is_agreed_on_by_alpn() {
     let authority = Authority::new();
     let both = &["h2", "http/1.1"][..];

@@ -4,10 +4,12 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use aws_config::{BehaviorVersion, SdkConfig};
-use aws_sdk_dynamodb::config::{Credentials, ProvideCredentials};
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_dynamodb::config::{Credentials, ProvideCredentials, SharedCredentialsProvider};
 use tokio::sync::OnceCell;
 use tollgate::clock::{Clock, Timestamp};
+
+use crate::table::StaticCredentials;
 
 /// Credentials are asked for anew this long before they end.
 const AHEAD: Duration = Duration::from_secs(120);
@@ -40,6 +42,17 @@ impl Account {
     pub fn new(sdk: Option<SdkConfig>, clock: Arc<dyn Clock>) -> Arc<Self> {
         let sdk = OnceCell::new_with(sdk);
         Arc::new(Self { clock, sdk, held: Mutex::default(), turn: tokio::sync::Mutex::default() })
+    }
+
+    /// An account that is known already: these credentials, in this region.
+    pub fn given(credentials: StaticCredentials, region: &str, clock: Arc<dyn Clock>) -> Arc<Self> {
+        let StaticCredentials { access_key_id, secret_access_key, session_token } = credentials;
+        let credentials = Credentials::new(access_key_id, secret_access_key, session_token, None, "given");
+        let sdk = SdkConfig::builder()
+            .region(Region::new(region.to_owned()))
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .build();
+        Self::new(Some(sdk), clock)
     }
 
     /// The time that signatures are made at.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode, Uri};
+use http::{HeaderMap, Method, Uri};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use tokio::time::Instant;
 
@@ -120,7 +120,7 @@ impl<'a> Sending<'a> {
 
     /// Whether the upstream refused what the request was signed with, and there may be something else to sign it with.
     fn is_refused(&self, sent: &Sent, signed: &Signed) -> bool {
-        let refused = matches!(sent, Sent::Answer(response, _) if response.status == StatusCode::UNAUTHORIZED);
+        let refused = matches!(sent, Sent::Answer(response, _) if response.status.as_u16() == 401);
         refused && self.backend.sign.refused(signed, self.world)
     }
 

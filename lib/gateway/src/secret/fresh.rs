@@ -47,6 +47,8 @@ struct State {
     read: Timestamp,
     /// When that was last tried.
     tried: Timestamp,
+    /// Whether that is under way: then whoever needs it waits along.
+    reading: bool,
     /// How many readings came to an end.
     ended: u64,
     failure: Option<String>,
@@ -76,8 +78,8 @@ impl Secret {
         let state = self.reads.state();
         let (age, idle) = (now.since(state.read), now.since(state.tried));
         match has_value {
-            false if idle >= SHORT_PAUSE => Need::Now,
-            true if idle >= PAUSE && age >= NOW => Need::Now,
+            false if state.reading || idle >= SHORT_PAUSE => Need::Now,
+            true if age >= NOW && (state.reading || idle >= PAUSE) => Need::Now,
             true if idle >= PAUSE && age >= SOON => Need::Soon,
             true | false => Need::Nothing,
         }
@@ -91,7 +93,7 @@ impl Secret {
             return;
         }
         let started = clock.now();
-        self.reads.state().tried = started;
+        let _reading = Reading::begin(&self.reads, started);
         let read = match tokio::time::timeout(BOUND, vault.read(source)).await {
             Ok(Ok(value)) if value.is_empty() => Err("it is empty".to_owned()),
             Ok(read) => read,
@@ -106,6 +108,23 @@ impl Secret {
             }
             Err(why) => state.failure = Some(why),
         }
+    }
+}
+
+/// A reading under way, until it ended or was given up.
+struct Reading<'r>(&'r Reads);
+
+impl<'r> Reading<'r> {
+    fn begin(reads: &'r Reads, now: Timestamp) -> Self {
+        let mut state = reads.state();
+        (state.tried, state.reading) = (now, true);
+        Self(reads)
+    }
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        self.0.state().reading = false;
     }
 }
 
