@@ -1,4 +1,5 @@
-//! `tollgate explain`: the pipeline of production, with an upstream that only notes what would have been sent.
+//! `tollgate explain`: the pipeline of production, with upstreams that only note what would have been sent. Whoever is
+//! asked who calls (a token's issuer, an introspection endpoint…) is asked.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
@@ -8,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use clap::Args;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use tollgate::auth::{Assumed, Auth, Caller};
+use tollgate::call::is_own;
 use tollgate::clock::{Clock, SystemClock};
 use tollgate::exchange::{Body, Exchange, Origin, Request, Response, Scheme, Served};
 use tollgate::forward::sign::SigV4;
@@ -16,12 +18,14 @@ use tollgate::forward::{BoxFuture, Destination, Outbound, Target, Upstream, Upst
 use tollgate::gateway::{Gateway, World};
 use tollgate::route::Route;
 use tollgate::table::{Reading, Which};
+use tollgate_adapters::upstream::{HttpUpstream, UpstreamSettings};
 
 use crate::load::{self, ConfigFile, Outside, SecretsOption, StateOption};
 use crate::mixed::Mixed;
 use crate::{Failure, line};
 
-/// Says which route takes a request, what each stage makes of it, and what would be sent on. Nothing is sent.
+/// Says which route takes a request, what each stage makes of it, and what would be sent on. Nothing is sent on; whoever knows who
+/// calls is asked.
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
     #[command(flatten)]
@@ -57,7 +61,7 @@ impl Explain {
         let assumed = self.assumed()?;
         let compiled = self.config.compile()?;
         load::runtime()?.block_on(async {
-            let noted = Arc::new(Noted::default());
+            let noted = Arc::new(Noted::new());
             let clock: Arc<dyn Clock> = Arc::new(SystemClock);
             let control = StateOption { state: self.state.clone() }.open_standing().await?;
             // The connection is made before the request, which would not wait for it.
@@ -284,14 +288,26 @@ const STAGES: [(&str, &[&str]); 6] = [
     ("limit", &["plan_unknown", "over_limit", "state_unavailable"]),
 ];
 
-/// An upstream that sends nothing: it notes the request and answers 200.
-#[derive(Debug, Default)]
+/// Upstreams that get nothing: it notes the request and answers 200. The gateway's own calls are made: what they carry
+/// is not to be shown, and without them nobody could say who calls.
+#[derive(Debug)]
 struct Noted {
     sent: Mutex<Vec<Vec<String>>>,
+    own: Arc<HttpUpstream>,
+}
+
+impl Noted {
+    fn new() -> Self {
+        let own = HttpUpstream::new(UpstreamSettings::default(), Arc::new(SystemClock));
+        Self { sent: Mutex::default(), own }
+    }
 }
 
 impl Upstream for Noted {
     fn send<'a>(&'a self, target: &'a Target, outbound: Outbound) -> BoxFuture<'a, Result<Response, UpstreamFault>> {
+        if is_own(target) {
+            return self.own.send(target, outbound);
+        }
         let mut lines = vec![
             format!("to {}:{} ({})", target.host, target.port, target.protocol.as_str()),
             format!("{} {}", outbound.method, outbound.uri),

@@ -8,7 +8,9 @@ mod external;
 mod forward;
 mod hmac;
 mod iam;
+mod introspection;
 mod jwt;
+mod published;
 
 use std::sync::Arc;
 
@@ -34,10 +36,8 @@ const METHODS: &[(&str, ReadMethod)] = &[
     ("client_certificate", |reader, name, node, path| reader.client_certificate(name, node, path)),
     ("iam", |reader, name, node, path| reader.iam(name, node, path)),
     ("jwt", |reader, name, node, path| reader.jwt(name, node, path)),
+    ("introspection", |reader, name, node, path| reader.introspection(name, node, path)),
 ];
-
-/// The methods that are to come.
-const LATER: &[&str] = &["introspection"];
 
 impl Reader<'_> {
     /// All entries of `auth` of one file.
@@ -63,7 +63,6 @@ impl Reader<'_> {
 
     fn auth_method(&mut self, name: &str, node: &Node, path: &str) -> Option<Entry> {
         let mut fields = Fields::of(node, "an `auth`", &mut self.problems)?;
-        fields.later(LATER);
         let place = fields.place();
         let before = self.problems.count(Severity::Error);
         let mut found = Vec::new();
