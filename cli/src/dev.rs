@@ -12,7 +12,7 @@ use tollgate::config::Problems;
 use tollgate::gateway::{Current, Gateway, World};
 use tollgate_adapters::door::local::{self, LocalSettings};
 
-use crate::load::{self, ConfigFile, StateOption};
+use crate::load::{self, ConfigFile, SecretsOption, StateOption};
 use crate::{Failure, demo, line};
 
 /// Runs the gateway here, over plain HTTP; a change of the config is taken up without dropping a request.
@@ -25,6 +25,8 @@ pub(crate) struct Dev {
     listen: Option<SocketAddr>,
     #[command(flatten)]
     state: StateOption,
+    #[command(flatten)]
+    secrets: SecretsOption,
     /// Start the three demo upstreams that infra/gateway.yaml points at.
     #[arg(long)]
     demo: bool,
@@ -43,9 +45,11 @@ impl Dev {
                     .await
                     .map_err(|error| Failure::Outside(format!("the demo upstreams cannot listen: {error}")))?;
             }
-            let world = load::world(&self.state).await?;
+            let world = load::world(&self.state, &self.secrets).await?;
             let watched = Watched::of(&compiled.warnings);
-            let current = Arc::new(Current::new(Gateway::new(compiled.routes, world.clone())));
+            let gateway = Gateway::new(compiled.routes, world.clone());
+            load::tell_missing(&gateway.resolve().await);
+            let current = Arc::new(Current::new(gateway));
             let listen = self.address()?;
             let listener = TcpListener::bind(listen)
                 .await
@@ -119,7 +123,9 @@ async fn reload(config: ConfigFile, mut watched: Watched, current: Arc<Current>,
                 }
                 watched = Watched::of(&compiled.warnings);
                 let routes = compiled.routes.routes.len();
-                current.replace(Gateway::new(compiled.routes, world.clone()));
+                let gateway = Gateway::new(compiled.routes, world.clone());
+                load::tell_missing(&gateway.resolve().await);
+                current.replace(gateway);
                 line::say(&format!("reloaded {}: {routes} routes", config.config));
             }
             Err(problems) => {

@@ -10,8 +10,9 @@ use clap::Args;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use tollgate::auth::{Assumed, Auth, Caller};
 use tollgate::call::is_own;
-use tollgate::clock::SystemClock;
+use tollgate::clock::{Clock, SystemClock};
 use tollgate::exchange::{Body, Exchange, Origin, Request, Response, Scheme, Served};
+use tollgate::forward::sign::SigV4;
 use tollgate::forward::split::{Drawn, DrawnBy};
 use tollgate::forward::{BoxFuture, Destination, Outbound, Target, Upstream, UpstreamFault};
 use tollgate::gateway::{Gateway, World};
@@ -19,7 +20,7 @@ use tollgate::route::Route;
 use tollgate::table::{Reading, Which};
 use tollgate_adapters::upstream::{HttpUpstream, UpstreamSettings};
 
-use crate::load::{self, ConfigFile, StateOption};
+use crate::load::{self, ConfigFile, Outside, SecretsOption, StateOption};
 use crate::mixed::Mixed;
 use crate::{Failure, line};
 
@@ -45,6 +46,8 @@ pub(crate) struct Explain {
     /// Where API keys are looked up: `memory` has none, `dynamodb` or `dynamodb:ENDPOINT`. Limits count in memory alone.
     #[arg(long, default_value = "memory", value_name = "STATE")]
     state: String,
+    #[command(flatten)]
+    secrets: SecretsOption,
     /// Who calls, whatever credentials there are: a JSON file with `id`, and `tenant`, `plan`, `scopes`, `groups`,
     /// `claims` and `via` where they are asked for.
     #[arg(long = "as", value_name = "CALLER.json")]
@@ -59,6 +62,7 @@ impl Explain {
         let compiled = self.config.compile()?;
         load::runtime()?.block_on(async {
             let noted = Arc::new(Noted::new());
+            let clock: Arc<dyn Clock> = Arc::new(SystemClock);
             let control = StateOption { state: self.state.clone() }.open_standing().await?;
             // The connection is made before the request, which would not wait for it.
             let connected = control.get_many(Which::Control, &["ak#"], Reading::Eventual).await;
@@ -66,14 +70,15 @@ impl Explain {
             let world = World {
                 table: Arc::new(Mixed::new(control)),
                 upstream: Arc::clone(&noted) as _,
-                clock: Arc::new(SystemClock),
+                vault: self.secrets.vault(Outside::new(&clock))?,
+                clock,
                 environments: Some(NonZeroU32::MIN),
-                vault: Arc::new(tollgate::secret::NoVault),
             };
             let mut gateway = Gateway::new(compiled.routes, world);
             if let Some(assumed) = assumed {
                 gateway = gateway.assuming(assumed);
             }
+            load::tell_missing(&gateway.resolve().await);
             let asked = format!("{} {}", request.method, self.url);
             let served = gateway.handle(request).await;
             let from = self.assumed.as_ref().map(|path| path.display().to_string());
@@ -308,7 +313,13 @@ impl Upstream for Noted {
             format!("{} {}", outbound.method, outbound.uri),
         ];
         for (name, value) in &outbound.headers {
-            lines.push(format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())));
+            let value =
+                if value.is_sensitive() { "(secret)".into() } else { String::from_utf8_lossy(value.as_bytes()) };
+            lines.push(format!("{name}: {value}"));
+        }
+        if let Some(SigV4 { service, region }) = &target.sign {
+            let region = region.as_deref().unwrap_or("the environment's region");
+            lines.push(format!("signed with sigv4 for {service} in {region}"));
         }
         self.sent.lock().unwrap_or_else(PoisonError::into_inner).push(lines);
         Box::pin(async { Ok(Response::empty(StatusCode::OK)) })

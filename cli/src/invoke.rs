@@ -6,7 +6,7 @@ use clap::Args;
 use tollgate::gateway::Gateway;
 use tollgate_adapters::door::lambda;
 
-use crate::load::{self, ConfigFile, StateOption};
+use crate::load::{self, ConfigFile, SecretsOption, StateOption};
 use crate::{Failure, line};
 
 /// Sends an event through the Lambda door, in this process, and prints the Lambda answer as one line of JSON.
@@ -16,6 +16,8 @@ pub(crate) struct Invoke {
     config: ConfigFile,
     #[command(flatten)]
     state: StateOption,
+    #[command(flatten)]
+    secrets: SecretsOption,
     /// The event, a JSON file.
     event: PathBuf,
 }
@@ -27,7 +29,8 @@ impl Invoke {
             std::fs::read(&self.event).map_err(|error| Failure::Input(format!("{}: {error}", self.event.display())))?;
         let compiled = self.config.compile()?;
         load::runtime()?.block_on(async {
-            let gateway = Gateway::new(compiled.routes, load::world(&self.state).await?);
+            let gateway = Gateway::new(compiled.routes, load::world(&self.state, &self.secrets).await?);
+            load::tell_missing(&gateway.resolve().await);
             match lambda::invoke(&gateway, &event).await {
                 Ok((answer, exchange)) => {
                     line::say(&line::request(&exchange));

@@ -1,6 +1,7 @@
 //! `tollgate keys`: the keys of an entry of the config's `auth`, in the control table.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -13,7 +14,7 @@ use tollgate::gateway::Routes;
 use tollgate_adapters::telemetry::rfc3339;
 
 use crate::check::Format;
-use crate::load::{self, ConfigFile, StateOption};
+use crate::load::{self, ConfigFile, Outside, SecretsOption, StateOption};
 use crate::{Failure, line};
 
 /// Makes, lists, rotates and revokes API keys.
@@ -40,6 +41,8 @@ enum Command {
 struct Which {
     #[command(flatten)]
     config: ConfigFile,
+    #[command(flatten)]
+    secrets: SecretsOption,
     /// `dynamodb`, or `dynamodb:ENDPOINT` (DynamoDB Local, say), where the tables are made if they are missing.
     #[arg(long, default_value = "dynamodb", value_name = "STATE")]
     state: String,
@@ -103,6 +106,9 @@ struct Revoke {
     which: Which,
 }
 
+/// For the peppers, for a person who waits.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 fn duration(text: &str) -> Result<Duration, String> {
     config::duration(text).ok_or_else(|| "a duration with its unit is expected, like 12h or 90d".to_owned())
 }
@@ -124,6 +130,8 @@ impl Keys {
         let routes = which.config.compile()?.routes;
         let keys = which.keys(&routes)?;
         load::runtime()?.block_on(async {
+            let vault = which.secrets.vault(Outside::new(&(Arc::new(SystemClock) as _)))?;
+            load::tell_missing(&routes.secrets.resolve(&*vault, &SystemClock, PATIENCE).await);
             let table = StateOption { state: which.state.clone() }.open_standing().await?;
             let keyring = Keyring { keys, plans: &routes.plans, table: &*table, clock: &SystemClock };
             match &self.command {

@@ -8,10 +8,13 @@ use clap::Args;
 use tollgate::clock::{Clock, SystemClock, UNKNOWN, Watched};
 use tollgate::config::{self, Compiled, Host, Problems};
 use tollgate::gateway::World;
+use tollgate::secret::Vault;
 use tollgate::table::{MemoryTable, Table};
+use tollgate_adapters::aws::{Account, AwsSecrets, Endpoints};
 use tollgate_adapters::files::Disk;
 use tollgate_adapters::table::{DynamoSettings, DynamoTable, StaticCredentials, Timeouts};
 use tollgate_adapters::upstream::{HttpUpstream, UpstreamSettings};
+use tollgate_adapters::vault::{GivenVault, HostVault};
 
 use crate::{Failure, line};
 
@@ -113,18 +116,57 @@ async fn made(table: Arc<DynamoTable>) -> Result<Arc<dyn Table>, Failure> {
     Ok(table)
 }
 
+/// Where secrets are.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SecretsOption {
+    /// A YAML file of `ssm:` and `secretsmanager:` references and their values: then AWS is not asked for secrets.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) secrets: Option<String>,
+}
+
+impl SecretsOption {
+    /// What reads them: that file, or AWS as whoever runs this.
+    pub(crate) fn vault(&self, outside: Outside) -> Result<Arc<dyn Vault>, Failure> {
+        let Some(path) = &self.secrets else {
+            let Outside { account, upstream } = outside;
+            return Ok(Arc::new(HostVault::new(AwsSecrets::new(account, upstream, Endpoints::of(environment)))));
+        };
+        let secrets = config::secrets_file(path, &Disk).map_err(|problems| Failure::Input(problems.to_string()))?;
+        Ok(Arc::new(GivenVault::new(secrets)))
+    }
+}
+
+/// AWS, and the HTTP client for it.
+pub(crate) struct Outside {
+    account: Arc<Account>,
+    upstream: Arc<HttpUpstream>,
+}
+
+impl Outside {
+    /// Asks nothing yet.
+    pub(crate) fn new(clock: &Arc<dyn Clock>) -> Self {
+        let account = Account::new(None, Arc::clone(clock));
+        let settings = UpstreamSettings::default();
+        let upstream = HttpUpstream::signing(settings, Arc::clone(clock), Arc::clone(&account));
+        Self { account, upstream }
+    }
+}
+
+/// Says which secrets are missing.
+pub(crate) fn tell_missing(missing: &[String]) {
+    for why in missing {
+        line::say(&format!("warning: {why}: what needs it answers 503"));
+    }
+}
+
 /// The outside, as it is here.
-pub(crate) async fn world(state: &StateOption) -> Result<World, Failure> {
+pub(crate) async fn world(state: &StateOption, secrets: &SecretsOption) -> Result<World, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(Watched::new(SystemClock, UNKNOWN));
     let table = state.open(Arc::clone(&clock)).await?;
-    let upstream = HttpUpstream::new(UpstreamSettings::default(), Arc::clone(&clock));
-    Ok(World {
-        table,
-        upstream,
-        clock,
-        environments: Some(NonZeroU32::MIN),
-        vault: Arc::new(tollgate::secret::NoVault),
-    })
+    let outside = Outside::new(&clock);
+    let upstream = Arc::clone(&outside.upstream);
+    let vault = secrets.vault(outside)?;
+    Ok(World { table, upstream, clock, environments: Some(NonZeroU32::MIN), vault })
 }
 
 /// A runtime of one thread: a request costs least there, as on Lambda.

@@ -64,9 +64,16 @@ pub(crate) struct Dev {
 
 impl Dev {
     pub(crate) async fn start(config: &Config, more: &[&str]) -> Self {
+        Self::start_with(config, more, &[]).await
+    }
+
+    /// The same with these environment variables.
+    pub(crate) async fn start_with(config: &Config, more: &[&str], environment: &[(&str, &str)]) -> Self {
         let path = config.path();
         let args = ["dev", "--listen", "127.0.0.1:0", "--config", path.to_str().unwrap()];
-        let mut child = tollgate().args(args).args(more).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let mut command = tollgate();
+        command.args(args).args(more).envs(environment.iter().copied());
+        let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let port = loop {
             let line = soon(lines.next_line()).await.unwrap().expect("it listens");

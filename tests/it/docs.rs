@@ -15,7 +15,10 @@ fn examples(text: &str, language: &str) -> Vec<String> {
     text.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
 }
 
-/// One config, and an empty file for whatever it names, but for authorities.
+/// What stands in for a file of users.
+const USERS: &str = "ann:$2y$10$abcdefghijklmnopqrstuuHNbAKRhpaujgo33bRWs.NLUTJO3lOy2";
+
+/// One config, and an empty file for whatever it names, but for authorities and users.
 #[derive(Debug)]
 struct Example(String);
 
@@ -25,6 +28,7 @@ impl Files for Example {
         const KEYS: &str = r#"{"keys": [{"kty": "EC", "crv": "P-256", "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#;
         Ok(match path {
             "gateway.yaml" => self.0.clone().into_bytes(),
+            _ if path.ends_with(".htpasswd") => USERS.as_bytes().to_vec(),
             _ if path.ends_with("jwks.json") => KEYS.into(),
             _ if path.ends_with(".pem") => text("infra/certs/devices.pem").into_bytes(),
             _ => Vec::new(),
@@ -99,7 +103,11 @@ fn every_example_of_the_config_reference_compiles() {
 fn every_key_that_the_config_knows_stands_in_its_reference() {
     let reference = text("docs/config.md");
     let wrong = "version: 1\nupstreams: {a: {targets: \"http://a\", x_: 1, retry: {x_: 1}, tls: {x_: 1}}}\n\
-                 auth: {p: {x_: 1, api_key: {header: x-key, pepper: \"env:P\", x_: 1}}, j: {jwt: {x_: 1, keys: {x_: 1}, caller: {x_: 1}, from: {x_: 1}}}, i: {introspection: {x_: 1, client: {x_: 1}}},\n\
+                 auth: {\n\
+                 \x20 h: {hmac: {x_: 1, clients: {c: {secret: \"env:S\", x_: 1}}}}, b: {basic: {x_: 1}},\n\
+                 \x20 e: {external: {url: \"https://a\", x_: 1}},\n\
+                 \x20 l: {external: {lambda: {x_: 1}, x_: 1}},\n\
+                 \x20 p: {x_: 1, api_key: {header: x-key, pepper: \"env:P\", x_: 1}}, j: {jwt: {x_: 1, keys: {x_: 1}, caller: {x_: 1}, from: {x_: 1}}}, i: {introspection: {x_: 1, client: {x_: 1}}},\n\
                  \x20 q: {iam: {x_: 1, caller: {x_: 1}}}, r: {client_certificate: {from: {alb: a, x_: 1}, caller: {x_: 1}, x_: 1}}}\n\
                  limits: {l: {rate: 1/s, by: global, x_: 1}, p: {plan: true, x_: 1}}\n\
                  plans: {p: {x_: 1, quota: {limit: 1, per: day, x_: 1}}}\nedge: {x_: 1}\ndefaults: {x_: 1}\nx_: 1\nroutes:\n\

@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod authorizers;
 mod certificates;
 mod cli;
 mod concurrent;
@@ -19,6 +20,7 @@ mod identity;
 mod keys;
 mod lambda;
 mod local_door;
+mod outbound;
 mod permit;
 mod process;
 mod program;

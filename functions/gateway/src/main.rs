@@ -6,10 +6,12 @@ use std::sync::Arc;
 use tokio::runtime::Builder;
 use tollgate::config::{self, Host};
 use tollgate::gateway::{Gateway, World};
+use tollgate_adapters::aws::{Account, AwsSecrets};
 use tollgate_adapters::files::Disk;
 use tollgate_adapters::settings::{DoorSettings, Settings};
 use tollgate_adapters::table::DynamoTable;
 use tollgate_adapters::upstream::{HttpUpstream, UpstreamSettings};
+use tollgate_adapters::vault::HostVault;
 use tollgate_adapters::{LogSink, door, telemetry};
 
 fn main() -> ExitCode {
@@ -52,13 +54,14 @@ async fn start(settings: &Settings) -> Result<(Gateway, DoorSettings, LogSink), 
     let table = DynamoTable::connect(settings.table(Arc::clone(&clock))).await;
     table.warm().await;
     let compiled = compiling.await.map_err(|fault| fault.to_string())?.map_err(|problems| problems.to_string())?;
-    let upstream = HttpUpstream::new(UpstreamSettings::default(), Arc::clone(&clock));
-    let world = World {
-        table,
-        upstream,
-        clock,
-        environments: settings.environments,
-        vault: Arc::new(tollgate::secret::NoVault),
-    };
-    Ok((Gateway::new(compiled.routes, world), door, telemetry::stdout(settings.log)))
+    let account = Account::new(table.sdk().cloned(), Arc::clone(&clock));
+    let upstream = HttpUpstream::signing(UpstreamSettings::default(), Arc::clone(&clock), Arc::clone(&account));
+    let aws = AwsSecrets::new(account, Arc::clone(&upstream) as _, settings.secrets.clone());
+    let world =
+        World { table, upstream, clock, environments: settings.environments, vault: Arc::new(HostVault::new(aws)) };
+    let gateway = Gateway::new(compiled.routes, world);
+    for missing in gateway.resolve().await {
+        telemetry::complain(&format!("{missing}: what needs it answers 503"));
+    }
+    Ok((gateway, door, telemetry::stdout(settings.log)))
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tollgate::exchange::Exchange;
 
+pub mod aws;
 pub mod door;
 pub mod files;
 mod pieces;
@@ -13,6 +14,7 @@ pub mod settings;
 pub mod table;
 pub mod telemetry;
 pub mod upstream;
+pub mod vault;
 
 /// Where a door hands the record of each request, once, when its answer is out.
 pub type LogSink = Arc<dyn Fn(&Exchange) + Send + Sync>;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use tollgate::clock::{Clock, IN_STEP, SystemClock, UNKNOWN, Watched};
 
+use crate::aws::Endpoints;
 use crate::door::health::HEALTH_PATH;
 use crate::door::lambda::{LambdaSettings, ResponseMode};
 use crate::table::DynamoSettings;
@@ -27,6 +28,9 @@ pub struct Settings {
     pub control_table: String,
     /// `TOLLGATE_DYNAMODB_ENDPOINT`: where DynamoDB is, where it is not the region's own.
     pub dynamodb_endpoint: Option<String>,
+    /// `AWS_ENDPOINT_URL_SSM` and `AWS_ENDPOINT_URL_SECRETS_MANAGER`, as every AWS program takes them: where secrets are,
+    /// where it is not the region's own.
+    pub secrets: Endpoints,
     /// `TOLLGATE_LOG`: which exchanges are logged.
     pub log: LogLevel,
     /// `TOLLGATE_RESPONSE_MODE`: `buffered` or `stream`.
@@ -145,6 +149,7 @@ impl Settings {
             hot_table: get("TOLLGATE_HOT_TABLE").unwrap_or_else(|| "tollgate-hot".to_owned()),
             control_table: get("TOLLGATE_CONTROL_TABLE").unwrap_or_else(|| "tollgate-control".to_owned()),
             dynamodb_endpoint: get("TOLLGATE_DYNAMODB_ENDPOINT"),
+            secrets: Endpoints::of(get),
             log: log.unwrap_or_default(),
             response_mode: response_mode.unwrap_or_default(),
             runtime_api: get("AWS_LAMBDA_RUNTIME_API"),
@@ -213,6 +218,7 @@ mod tests {
                 hot_table: "tollgate-hot".to_owned(),
                 control_table: "tollgate-control".to_owned(),
                 dynamodb_endpoint: None,
+                secrets: Endpoints::default(),
                 log: LogLevel::All,
                 response_mode: ResponseMode::Buffered,
                 runtime_api: None,
@@ -232,6 +238,8 @@ mod tests {
             ("TOLLGATE_HOT_TABLE", "hot"),
             ("TOLLGATE_CONTROL_TABLE", "control"),
             ("TOLLGATE_DYNAMODB_ENDPOINT", "http://127.0.0.1:8000"),
+            ("AWS_ENDPOINT_URL_SSM", "http://127.0.0.1:8001"),
+            ("AWS_ENDPOINT_URL_SECRETS_MANAGER", "http://127.0.0.1:8002"),
             ("TOLLGATE_LOG", "errors"),
             ("TOLLGATE_RESPONSE_MODE", "stream"),
             ("TOLLGATE_HEALTH_PATH", "/up"),
@@ -243,6 +251,8 @@ mod tests {
         assert_eq!(settings.config, PathBuf::from("routes.yaml"));
         assert_eq!((settings.hot_table.as_str(), settings.control_table.as_str()), ("hot", "control"));
         assert_eq!(settings.dynamodb_endpoint.as_deref(), Some("http://127.0.0.1:8000"));
+        assert_eq!(settings.secrets.ssm.as_deref(), Some("http://127.0.0.1:8001"));
+        assert_eq!(settings.secrets.secretsmanager.as_deref(), Some("http://127.0.0.1:8002"));
         assert_eq!(settings.log, LogLevel::Errors);
         let lambda = LambdaSettings {
             api: "127.0.0.1:9001".to_owned(),

@@ -243,24 +243,23 @@ mod tests {
     #[tokio::test]
     async fn who_called_is_written_and_the_public_is_not() {
         use tollgate::auth::keyring::{Keyring, Order, Seed};
-        use tollgate::auth::{About, ApiKeys, Auth, Entry, Pepper, Use, Way, Ways};
+        use tollgate::auth::{About, ApiKeys, Auth, Entry, Use, Way, Ways};
         use tollgate::bulletin::Bulletin;
         use tollgate::clock::SystemClock;
         use tollgate::exchange::After;
         use tollgate::gateway::World;
         use tollgate::mode::{Mode, Shadowed};
-        use tollgate::secret::NoVault;
+        use tollgate::secret::{NoVault, Secret};
         use tollgate::table::MemoryTable;
 
         use crate::upstream::{HttpUpstream, UpstreamSettings};
 
         let (table, clock) = (Arc::new(MemoryTable::default()), Arc::new(SystemClock));
-        let pepper = Pepper::new("env:PEPPER", b"0123456789abcdef").unwrap();
+        let pepper = Arc::new(Secret::new("env:PEPPER", Some("0123456789abcdef".into())));
         let keys = Arc::new(ApiKeys::new(
             "partners",
             http::HeaderName::from_static("x-api-key"),
             vec![pepper],
-            None,
             Arc::new(Bulletin::new("shop")),
         ));
         let plans = tollgate::limit::Plans::default();

@@ -9,6 +9,7 @@ use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Method, StatusCode, Uri};
 
 use crate::exchange::{Body, BodyFault};
+use crate::forward::sign::SigV4;
 use crate::forward::{Dial, Outbound, Protocol, Target, Tls, Upstream};
 
 /// An address that the gateway calls.
@@ -55,7 +56,7 @@ impl Endpoint {
         let uri: Uri = url.parse().map_err(|_| FORM)?;
         let authority = uri.authority().ok_or(FORM)?.as_str();
         let tls = ca_pem.map(|pem| Tls { ca_pem: Some(pem.to_vec().into()), ..Tls::default() });
-        let dial = Dial { protocol: Protocol::Auto, connect_timeout: Duration::from_secs(1), tls };
+        let dial = Dial { protocol: Protocol::Auto, connect_timeout: Duration::from_secs(1), tls, sign: None };
         let scheme = uri.scheme_str().ok_or(FORM)?;
         if dial.tls.is_some() && scheme == "http" {
             return Err("must be https:// where there is a `ca`");
@@ -69,6 +70,13 @@ impl Endpoint {
         }
         let key = format!("{OWN}{}", target.key).into();
         Ok(Self { target: Target { key, ..target }, uri })
+    }
+
+    /// The same endpoint, with a signature on each call.
+    #[must_use]
+    pub fn signed(mut self, sign: SigV4) -> Self {
+        self.target.sign = Some(sign);
+        self
     }
 
     /// Its address.
@@ -85,10 +93,17 @@ impl Endpoint {
         if !body.is_empty() || method == Method::POST {
             headers.insert(CONTENT_LENGTH, body.len().into());
         }
-        let body = if body.is_empty() { Body::Empty } else { Body::Full(body) };
-        let outbound = Outbound { method, uri: self.uri.clone(), headers, body };
+        let outbound = || {
+            let body = if body.is_empty() { Body::Empty } else { Body::Full(body.clone()) };
+            Outbound { method: method.clone(), uri: self.uri.clone(), headers: headers.clone(), body }
+        };
         let exchange = async {
-            let response = upstream.send(&self.target, outbound).await.map_err(|fault| fault.to_string())?;
+            let sent = match upstream.send(&self.target, outbound()).await {
+                // It went out on a kept connection that had ended meanwhile; what is asked twice is no harm here.
+                Err(fault) if fault.stale_connection => upstream.send(&self.target, outbound()).await,
+                sent => sent,
+            };
+            let response = sent.map_err(|fault| fault.to_string())?;
             let most = u64::try_from(most).unwrap_or(u64::MAX);
             let body = response.body.collect(most).await.map_err(|fault| match fault {
                 BodyFault::TooLarge { limit } => format!("its answer is larger than {limit} bytes"),
@@ -120,7 +135,49 @@ fn is_loopback(host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
+    use crate::exchange::Response;
+    use crate::forward::{BoxFuture, FaultKind, UpstreamFault};
+
+    /// Answers the last of so many sendings; those before break off, on a kept connection or not.
+    #[derive(Debug)]
+    struct Breaking {
+        stale: bool,
+        left: Mutex<usize>,
+    }
+
+    impl Upstream for Breaking {
+        fn send<'a>(&'a self, _: &'a Target, outbound: Outbound) -> BoxFuture<'a, Result<Response, UpstreamFault>> {
+            Box::pin(async move {
+                let mut left = self.left.lock().unwrap();
+                *left -= 1;
+                if *left > 0 {
+                    let detail = "it broke off".to_owned();
+                    return Err(UpstreamFault { kind: FaultKind::Reset, stale_connection: self.stale, detail });
+                }
+                Ok(Response { status: StatusCode::OK, headers: outbound.headers, body: outbound.body })
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_call_that_a_kept_connection_broke_is_made_once_more() {
+        let endpoint = Endpoint::parse("https://login.example.com/", None).unwrap();
+        for (stale, sendings, answered) in [(true, 2, true), (true, 3, false), (false, 2, false)] {
+            let upstream = Breaking { stale, left: Mutex::new(sendings) };
+            let call = Call {
+                method: Method::POST,
+                headers: HeaderMap::new(),
+                body: Bytes::from_static(b"a=b"),
+                timeout: Duration::from_secs(1),
+                most: 64,
+            };
+            let reply = endpoint.call(&upstream, call).await;
+            assert_eq!(reply.as_ref().is_ok_and(|reply| reply.body == "a=b"), answered, "{reply:?}");
+        }
+    }
 
     #[test]
     fn an_endpoint_is_over_tls_or_on_this_machine() {

@@ -10,16 +10,15 @@ use crate::auth::{CLIENT_CERT, CLIENT_CERT_CHAIN};
 use crate::exchange::{CertFrom, ClientCert, Origin, Request, Scheme};
 use crate::mode::{Mode, Shadowed};
 use crate::refusal::Refusal;
+use crate::secret::Secrets;
 
 /// The `edge` settings, compiled. The default believes nobody.
 #[derive(Clone, Default)]
 pub struct Edge {
     /// The header that carries the secret.
     pub secret_header: Option<HeaderName>,
-    /// Secrets that are right, several during a rotation. Empty where none could be resolved.
-    pub secrets: Vec<Vec<u8>>,
-    /// A secret that could not be resolved: its reference.
-    pub missing_secret: Option<String>,
+    /// Secrets that are right, several during a rotation.
+    pub secrets: Secrets,
     /// Whether a request without the right secret is refused.
     pub required: bool,
     /// In shadow the refusal is only taken down; off, nobody is believed and nobody refused.
@@ -40,7 +39,7 @@ impl std::fmt::Debug for Edge {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Edge")
             .field("secret_header", &self.secret_header)
-            .field("secrets", &self.secrets.len())
+            .field("secrets", &self.secrets)
             .field("required", &self.required)
             .field("mode", &self.mode)
             .finish_non_exhaustive()
@@ -75,12 +74,15 @@ impl Edge {
 
     fn trusts(&self, given: Option<&HeaderValue>) -> Result<bool, Refusal> {
         let trusted = given.is_some_and(|given| {
-            self.secrets.iter().fold(false, |right, secret| right | equal(secret, given.as_bytes()))
+            let known = self.secrets.iter().filter_map(|secret| secret.get());
+            known.fold(false, |right, secret| right | equal(&secret, given.as_bytes()))
         });
-        match &self.missing_secret {
+        match self.secrets.missing() {
             _ if trusted || !self.required => Ok(trusted),
             // Nobody can be told from the edge: that is our fault, not the client's.
-            Some(name) if self.secrets.is_empty() => Err(Refusal::SecretUnavailable { name: name.clone() }),
+            Some(why) if self.secrets.iter().all(|secret| secret.get().is_none()) => {
+                Err(Refusal::SecretUnavailable { why })
+            }
             _ => Err(Refusal::EdgeRequired),
         }
     }
@@ -153,7 +155,10 @@ pub(crate) fn equal(secret: &[u8], given: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::secret::Secret;
     use crate::testkit;
 
     fn request(fields: &[(&'static str, &'static str)]) -> Request {
@@ -165,11 +170,15 @@ mod tests {
         request
     }
 
+    fn secrets<const N: usize>(values: [Option<&str>; N]) -> Secrets {
+        let secret = |value: Option<&str>| Arc::new(Secret::new("env:EDGE", value.map(|text| text.to_owned().into())));
+        Secrets::new(values.map(secret))
+    }
+
     fn edge(required: bool) -> Edge {
         Edge {
             secret_header: Some(HeaderName::from_static("x-edge-secret")),
-            secrets: vec![b"old".to_vec(), b"new".to_vec()],
-            missing_secret: None,
+            secrets: secrets([Some("old"), Some("new")]),
             required,
             mode: Mode::Enforce,
             host: Some(HeaderName::from_static("x-forwarded-host")),
@@ -219,7 +228,7 @@ mod tests {
 
     #[test]
     fn a_required_secret_that_could_not_be_resolved_is_our_fault() {
-        let edge = Edge { secrets: Vec::new(), missing_secret: Some("env:EDGE".to_owned()), ..edge(true) };
+        let edge = Edge { secrets: secrets([None]), ..edge(true) };
         let refused = admit(&edge, &mut request(&[("x-edge-secret", "")]));
         assert!(matches!(refused, Err(Refusal::SecretUnavailable { .. })));
     }
@@ -238,8 +247,7 @@ mod tests {
 
     #[test]
     fn in_shadow_a_secret_that_could_not_be_resolved_is_taken_down() {
-        let missing = Some("env:EDGE".to_owned());
-        let edge = Edge { mode: Mode::Shadow, secrets: Vec::new(), missing_secret: missing, ..edge(true) };
+        let edge = Edge { mode: Mode::Shadow, secrets: secrets([None]), ..edge(true) };
         let mut shadowed = Shadowed::default();
         assert!(edge.admit(&mut request(&[("x-edge-secret", "")]), &mut shadowed).is_ok());
         assert_eq!(shadowed.codes(), ["secret_unavailable"]);

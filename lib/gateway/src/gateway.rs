@@ -27,7 +27,7 @@ use crate::forward::{Backend, Upstream};
 use crate::limit::{Around, Plans, Taken};
 use crate::refusal::Refusal;
 use crate::route::{Outcome, Route, Router, normalise};
-use crate::secret::Vault;
+use crate::secret::{Secrets, Vault};
 use crate::table::Table;
 
 /// The gateway: compiled routes and the three ports. One of it serves any number of requests at once.
@@ -74,6 +74,8 @@ pub struct Routes {
     pub name: Arc<str>,
     /// Who is believed in front of the gateway.
     pub edge: Edge,
+    /// All secrets.
+    pub secrets: Secrets,
     /// The fields that no client may send.
     pub asserted: Asserted,
     pub(crate) router: Router,
@@ -130,6 +132,14 @@ impl Gateway {
         &self.routes
     }
 
+    /// Reads the secrets that live elsewhere, all at once, for 1 s at most. What needs one that is not there then
+    /// answers 503, and asks again from time to time.
+    ///
+    /// Returns which are missing and why, for the log.
+    pub async fn resolve(&self) -> Vec<String> {
+        self.routes.secrets.resolve(&*self.world.vault, &*self.world.clock, RESOLVE).await
+    }
+
     /// Answers one request. Never fails: a refusal is an answer too.
     pub async fn handle(&self, request: Request) -> Served {
         let started = tokio::time::Instant::now();
@@ -176,6 +186,7 @@ impl Gateway {
         mut request: Request,
     ) -> Result<Response, Stop> {
         let now = exchange.opened; // One request, one now.
+        self.routes.edge.secrets.fresh(&self.world, &mut trail.after).await;
         self.routes.edge.admit(&mut request, &mut exchange.shadowed)?; // 403 503
         exchange.believe(&request.origin);
         self.routes.asserted.strip(&mut request);
@@ -184,6 +195,7 @@ impl Gateway {
         trail.route = Some(route);
         route.preflight(&request, &mut exchange.shadowed)?; // 204
         route.screen.check(&request, &mut exchange.shadowed)?; // 403 413 415
+        route.secrets.fresh(&self.world, &mut trail.after).await;
         (request.body, trail.body) = route.screen.limit_body(request.body);
         let around = self.world.around(&request.origin);
         let early = facts(&request, &path, &params, None, &route.name, now);
@@ -202,7 +214,7 @@ impl Gateway {
         let taken = route.limits.take(held.with_left(left), &facts, &caller, around).await;
         trail.take(exchange, taken, &self.world)?; // 403 429 503
         let (asked, body) = Asked::new(request, path, params, caller, now);
-        route.to.answer(&self.world, route, exchange, &asked, body).await // 400 502 503 504
+        route.to.answer(&self.world, route, exchange, &mut trail.after, &asked, body).await // 400 502 503 504
     }
 
     /// The route of a request, its normalised path, and what the path captured.
@@ -404,6 +416,9 @@ impl Current {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(gateway);
     }
 }
+
+/// For reading all secrets at the start.
+const RESOLVE: Duration = Duration::from_secs(1);
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");

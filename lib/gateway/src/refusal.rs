@@ -160,10 +160,18 @@ pub enum Refusal {
         policy: Arc<str>,
     },
     /// A secret that the route needs could not be resolved.
-    #[error("the secret {name} is not resolved")]
+    #[error("the secret {why}")]
     SecretUnavailable {
-        /// The reference, never the value.
-        name: String,
+        /// The reference, never the value, and why it is not resolved.
+        why: String,
+    },
+    /// There is nothing to sign a request to the upstream with.
+    #[error("nothing signs for upstream {upstream}: {why}")]
+    Unsigned {
+        /// Its name in the config.
+        upstream: Arc<str>,
+        /// Why, for the log.
+        why: String,
     },
     /// No connection to the upstream.
     #[error("upstream {upstream} cannot be reached: {detail}")]
@@ -294,6 +302,7 @@ impl Refusal {
             Self::SecretUnavailable { .. } => {
                 (StatusCode::SERVICE_UNAVAILABLE, "secret_unavailable", "Try again shortly.")
             }
+            Self::Unsigned { .. } => (StatusCode::SERVICE_UNAVAILABLE, "upstream_unsigned", "Try again shortly."),
             Self::UpstreamUnreachable { .. } => {
                 (StatusCode::BAD_GATEWAY, "upstream_unreachable", "The service behind the gateway cannot be reached.")
             }
@@ -383,6 +392,7 @@ impl Refusal {
             }
             Self::StateUnavailable { .. }
             | Self::SecretUnavailable { .. }
+            | Self::Unsigned { .. }
             | Self::CredentialsUnchecked { .. }
             | Self::UpstreamEmpty { .. } => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
@@ -457,7 +467,8 @@ mod tests {
             Refusal::PlanUnknown { plan: "gold".to_owned() },
             Refusal::OverLimit { limit: Arc::from("per-ip"), retry_after: Duration::from_millis(1500) },
             Refusal::StateUnavailable { policy: Arc::from("per-ip") },
-            Refusal::SecretUnavailable { name: "env:KEY".to_owned() },
+            Refusal::SecretUnavailable { why: "env:KEY is not resolved".to_owned() },
+            Refusal::Unsigned { upstream: Arc::clone(&upstream), why: "login.example.com answered 401".to_owned() },
             Refusal::UpstreamUnreachable { upstream: Arc::clone(&upstream), detail: detail.clone() },
             Refusal::UpstreamReset { upstream: Arc::clone(&upstream), detail: detail.clone() },
             Refusal::UpstreamProtocol { upstream: Arc::clone(&upstream), detail: detail.clone() },

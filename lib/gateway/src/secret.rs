@@ -1,13 +1,19 @@
 //! Secrets: the config holds references, the process the values, and nothing else either.
 
+mod fresh;
+
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
 
+use self::fresh::Reads;
 use crate::forward::BoxFuture;
 
-/// Reads secrets that live elsewhere: `ssm:` and `secretsmanager:` references.
+pub use fresh::Secrets;
+
+/// Reads secrets that live elsewhere: `file:`, `ssm:` and `secretsmanager:` references.
 pub trait Vault: Send + Sync + fmt::Debug {
     /// The value now.
     ///
@@ -29,7 +35,9 @@ impl Vault for NoVault {
 /// One secret, shared by all that need it. `Debug` shows its reference alone.
 pub struct Secret {
     reference: String,
+    source: Option<String>,
     current: RwLock<Current>,
+    reads: Reads,
 }
 
 struct Current {
@@ -38,10 +46,16 @@ struct Current {
 }
 
 impl Secret {
-    /// A secret by its reference, with its value where that is known.
+    /// A secret by its reference, with its value where that is known. It stays what it is.
     pub fn new(reference: &str, value: Option<Bytes>) -> Self {
-        let current = Current { value, version: 1 };
-        Self { reference: reference.to_owned(), current: RwLock::new(current) }
+        let value = value.filter(|value| !value.is_empty());
+        let current = RwLock::new(Current { value, version: next_version() });
+        Self { reference: reference.to_owned(), source: None, current, reads: Reads::default() }
+    }
+
+    /// A secret that a [`Vault`] reads as `source`, from time to time anew.
+    pub fn live(reference: &str, source: String, value: Option<Bytes>) -> Self {
+        Self { source: Some(source), ..Self::new(reference, value) }
     }
 
     /// As the config writes it: `env:NAME`.
@@ -49,9 +63,28 @@ impl Secret {
         &self.reference
     }
 
-    /// Its value, where it could be resolved.
+    /// What tells it from every other: a file by its whole path.
+    pub fn id(&self) -> &str {
+        self.source.as_deref().unwrap_or(&self.reference)
+    }
+
+    /// Its value, where it could be resolved; never empty.
     pub fn get(&self) -> Option<Bytes> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).value.clone()
+    }
+
+    /// Another one for each value, of this secret and of any other.
+    pub fn version(&self) -> u64 {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).version
+    }
+
+    /// Why it has no value, for the log.
+    pub fn missing(&self) -> Option<String> {
+        let missing = self.current.read().unwrap_or_else(PoisonError::into_inner).value.is_none();
+        missing.then(|| match self.reads.last_failure() {
+            Some(why) => format!("{} is not resolved, {why}", self.reference),
+            None => format!("{} is not resolved", self.reference),
+        })
     }
 
     fn with_version(&self) -> (Option<Bytes>, u64) {
@@ -59,14 +92,19 @@ impl Secret {
         (current.value.clone(), current.version)
     }
 
-    /// Takes up a value.
+    /// Takes up a value. An empty one is none, and changes nothing.
     pub fn set(&self, value: Bytes) {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        if current.value.as_ref() != Some(&value) {
-            current.value = Some(value);
-            current.version += 1;
+        if !value.is_empty() && current.value.as_ref() != Some(&value) {
+            *current = Current { value: Some(value), version: next_version() };
         }
     }
+}
+
+/// No two values have the same: what was made of one in a config before a reload is not taken for the other's.
+fn next_version() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed) + 1
 }
 
 impl fmt::Debug for Secret {
@@ -106,12 +144,12 @@ impl<T> Derived<T> {
         let (value, version) = self.secret.with_version();
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         match &*made {
-            Some((of, made)) if *of == version => made.clone(),
+            Some((of, made)) if *of == version && value.is_some() => made.clone(),
             _ => {
                 let reference = self.secret.reference();
                 let new = match value {
                     Some(value) => (self.make)(&value).map(Arc::new).map_err(|why| format!("{reference}: {why}")),
-                    None => Err(format!("{reference} is not resolved")),
+                    None => Err(self.secret.missing().unwrap_or_default()),
                 };
                 *made = Some((version, new.clone()));
                 new

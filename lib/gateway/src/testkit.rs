@@ -141,6 +141,7 @@ pub(crate) fn target(weight: u32) -> Target {
         weight,
         authority: "127.0.0.1:1".to_owned(),
         base_path: String::new(),
+        sign: None,
     }
 }
 

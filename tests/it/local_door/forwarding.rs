@@ -20,6 +20,7 @@ fn forwarding(port: u16) -> impl Fn(Request) -> BoxFuture<'static, Served> + Clo
         weight: 1,
         authority: "orders.internal".to_owned(),
         base_path: String::new(),
+        sign: None,
     });
     move |request| {
         let (upstream, target) = (Arc::clone(&upstream), Arc::clone(&target));

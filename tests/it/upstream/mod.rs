@@ -62,6 +62,7 @@ fn target_with(port: u16, protocol: Protocol, tls: Option<Tls>) -> Target {
         weight: 1,
         authority: "orders.internal".to_owned(),
         base_path: String::new(),
+        sign: None,
     }
 }
 

@@ -7,6 +7,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use tokio_rustls::TlsAcceptor;
 use tollgate::forward::FaultKind;
+use tollgate::secret::Secret;
 
 use super::*;
 use crate::wire::Raw;
@@ -61,6 +62,10 @@ fn acceptor(authority: &Authority, clients: Option<&Authority>, alpn: &[&str]) -
 
 fn trusting(authority: &Authority) -> Tls {
     Tls { ca_pem: Some(authority.pem().into()), server_name: Some("orders.internal".to_owned()), ..Tls::default() }
+}
+
+fn identity(pem: Vec<u8>) -> Option<Arc<Secret>> {
+    Some(Arc::new(Secret::new("file:identity.pem", Some(pem.into()))))
 }
 
 /// One request; the server answers over whichever protocol was agreed on and tells of it.
@@ -118,13 +123,57 @@ async fn a_server_of_another_name_or_of_another_ca_is_not_trusted() {
 #[tokio::test]
 async fn a_client_certificate_is_shown_to_a_server_that_asks() {
     let (authority, clients) = (Authority::new(), Authority::new());
-    let shown = Tls { identity_pem: Some(clients.issue("tollgate").into()), ..trusting(&authority) };
+    let shown = Tls { identity: identity(clients.issue("tollgate")), ..trusting(&authority) };
     let (_, response) = over(acceptor(&authority, Some(&clients), &[]), Protocol::Http1, shown).await;
     assert_eq!(response.unwrap().status, StatusCode::OK);
 
     let (_, response) = over(acceptor(&authority, Some(&clients), &[]), Protocol::Http1, trusting(&authority)).await;
     let fault = response.unwrap_err();
     assert!(matches!(fault.kind, FaultKind::Connect | FaultKind::Reset), "{fault}");
+}
+
+#[tokio::test]
+async fn a_client_certificate_that_changes_is_shown_on_new_connections_and_old_ones_are_given_up() {
+    let (authority, clients) = (Authority::new(), Authority::new());
+    let (old, new) = (clients.issue("old.tollgate"), clients.issue("new.tollgate"));
+    let secret = Arc::new(Secret::new("ssm:/shop/mtls", Some(old.clone().into())));
+    let tls = Tls { identity: Some(Arc::clone(&secret)), ..trusting(&authority) };
+    let (listening, acceptor, upstream) =
+        (Listening::open().await, acceptor(&authority, Some(&clients), &[]), upstream());
+    let target = target_with(listening.port, Protocol::Http1, Some(tls));
+    let accept = async || {
+        let stream = acceptor.accept(listening.socket().await).await.unwrap();
+        let shown = stream.get_ref().1.peer_certificates().unwrap()[0].clone();
+        (shown, Raw::new(stream))
+    };
+    let answer = async |raw: &mut Raw<_>| {
+        raw.head().await;
+        raw.send(OK).await;
+    };
+    let ask = async || whole(send(&upstream, &target, get("/")).await.unwrap().body).await.unwrap();
+    let ((shown, mut first), _) = tokio::join!(
+        async {
+            let (shown, mut raw) = accept().await;
+            answer(&mut raw).await;
+            (shown, raw)
+        },
+        ask()
+    );
+    assert_eq!(shown, CertificateDer::from_pem_slice(&old).unwrap());
+    // The same value again opens nothing.
+    secret.set(old.into());
+    tokio::join!(answer(&mut first), ask());
+    secret.set(new.clone().into());
+    let (shown, _) = tokio::join!(
+        async {
+            let (shown, mut raw) = accept().await;
+            answer(&mut raw).await;
+            shown
+        },
+        ask()
+    );
+    assert_eq!(shown, CertificateDer::from_pem_slice(&new).unwrap());
+    first.rest().await;
 }
 
 #[tokio::test]
@@ -162,8 +211,8 @@ async fn a_pem_of_no_use_is_told_before_anything_is_dialled() {
     let key_only = KeyPair::generate().unwrap().serialize_pem().into_bytes();
     for (tls, word) in [
         (Tls { ca_pem: Some(Arc::from(&b"junk"[..])), ..Tls::default() }, "the ca holds no certificate"),
-        (Tls { identity_pem: Some(authority.pem().into()), ..trusting(&authority) }, "no private key"),
-        (Tls { identity_pem: Some(key_only.into()), ..trusting(&authority) }, "no certificate"),
+        (Tls { identity: identity(authority.pem()), ..trusting(&authority) }, "no private key"),
+        (Tls { identity: identity(key_only), ..trusting(&authority) }, "no certificate"),
         (Tls { server_name: Some("a b".to_owned()), ..trusting(&authority) }, "server name"),
     ] {
         let fault = upstream().prepare(&target_with(port, Protocol::Http1, Some(tls))).unwrap_err();

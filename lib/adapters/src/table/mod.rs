@@ -16,6 +16,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_config::SdkConfig;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
@@ -139,6 +140,7 @@ pub struct DynamoTable {
     control: String,
     timeouts: Timeouts,
     health: Health,
+    sdk: Option<SdkConfig>,
 }
 
 impl fmt::Debug for DynamoTable {
@@ -155,12 +157,16 @@ impl DynamoTable {
         let plain = endpoint.as_deref().is_some_and(|endpoint| endpoint.starts_with("http://"));
         let pool = Pool::new(plain, Arc::clone(&clock)).shared();
         let region = region.or_else(|| (endpoint.is_some() && credentials.is_some()).then(|| ANY_REGION.to_owned()));
+        let mut sdk = None;
         let mut config = match (credentials, region) {
             (Some(credentials), Some(region)) => Config::builder()
                 .behavior_version(BehaviorVersion::latest())
                 .region(Region::new(region))
                 .credentials_provider(given(credentials)),
-            (credentials, region) => from_environment(credentials, region, (!plain).then(|| pool.clone())).await,
+            (credentials, region) => {
+                let found = from_environment(credentials, region, (!plain).then(|| pool.clone())).await;
+                aws_sdk_dynamodb::config::Builder::from(&*sdk.insert(found))
+            }
         };
         let sending = TimeoutConfig::builder()
             .connect_timeout(timeouts.connect)
@@ -175,7 +181,12 @@ impl DynamoTable {
             .timeout_config(sending)
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .build();
-        Arc::new(Self { client: Client::from_conf(config), hot, control, timeouts, health: Health::new(clock) })
+        Arc::new(Self { client: Client::from_conf(config), hot, control, timeouts, health: Health::new(clock), sdk })
+    }
+
+    /// What was found of this environment's region and credentials, where that was looked for.
+    pub fn sdk(&self) -> Option<&SdkConfig> {
+        self.sdk.as_ref()
     }
 
     /// Makes a connection ahead of the first request, by one read of an item that is not there. Waits 300 ms at most,
@@ -251,7 +262,7 @@ async fn from_environment(
     credentials: Option<StaticCredentials>,
     region: Option<String>,
     client: Option<aws_sdk_dynamodb::config::SharedHttpClient>,
-) -> aws_sdk_dynamodb::config::Builder {
+) -> SdkConfig {
     let mut loader = aws_config::defaults(BehaviorVersion::latest());
     if let Some(client) = client {
         loader = loader.http_client(client);
@@ -262,7 +273,7 @@ async fn from_environment(
     if let Some(credentials) = credentials {
         loader = loader.credentials_provider(given(credentials));
     }
-    aws_sdk_dynamodb::config::Builder::from(&loader.load().await)
+    loader.load().await
 }
 
 impl Table for DynamoTable {

@@ -13,6 +13,11 @@ pub(super) fn unreachable(detail: impl Into<String>) -> UpstreamFault {
     UpstreamFault { kind: FaultKind::Connect, stale_connection: false, detail: detail.into() }
 }
 
+/// Nothing signs the request.
+pub(super) fn unsigned(detail: String) -> UpstreamFault {
+    UpstreamFault { kind: FaultKind::Unsigned, stale_connection: false, detail }
+}
+
 /// What came is no answer that may be passed on.
 pub(super) fn out_of_protocol(detail: impl Into<String>) -> UpstreamFault {
     UpstreamFault { kind: FaultKind::Protocol, stale_connection: false, detail: detail.into() }

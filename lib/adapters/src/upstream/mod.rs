@@ -13,8 +13,10 @@ use tollgate::clock::Clock;
 use tollgate::exchange::Response;
 use tollgate::forward::{BoxFuture, Outbound, Target, Upstream, UpstreamFault};
 
+use self::fault::unsigned;
 use self::pool::{Pool, Watch, draft};
 use self::tls::Trust;
+use crate::aws::Account;
 
 mod body;
 mod connect;
@@ -56,13 +58,31 @@ pub struct HttpUpstream {
     trust: Trust,
     watch: Arc<Watch>,
     pools: RwLock<HashMap<Arc<str>, Arc<Pool>>>,
+    account: Option<Arc<Account>>,
 }
 
 impl HttpUpstream {
     /// Opens nothing and reads nothing yet: the system's roots are read when the first TLS target asks for them.
     pub fn new(settings: UpstreamSettings, clock: Arc<dyn Clock>) -> Arc<Self> {
+        Self::make(settings, clock, None)
+    }
+
+    /// The same, and `account` signs what goes to targets that want a signature.
+    pub fn signing(settings: UpstreamSettings, clock: Arc<dyn Clock>, account: Arc<Account>) -> Arc<Self> {
+        Self::make(settings, clock, Some(account))
+    }
+
+    fn make(settings: UpstreamSettings, clock: Arc<dyn Clock>, account: Option<Arc<Account>>) -> Arc<Self> {
         let watch = Arc::new(Watch::new(clock));
-        Arc::new(Self { settings, trust: Trust::default(), watch, pools: RwLock::default() })
+        Arc::new(Self { settings, trust: Trust::default(), watch, pools: RwLock::default(), account })
+    }
+
+    async fn signed(&self, target: &Target, mut outbound: Outbound) -> Result<Outbound, UpstreamFault> {
+        if let Some(scheme) = &target.sign {
+            let account = self.account.as_ref().ok_or_else(|| unsigned("nothing here signs".to_owned()))?;
+            account.sign(scheme, &mut outbound).await.map_err(unsigned)?;
+        }
+        Ok(outbound)
     }
 
     /// Reads what `target` needs (roots, certificates) ahead of its first request; opens no connection.
@@ -81,7 +101,9 @@ impl HttpUpstream {
     }
 
     fn pool(&self, target: &Target) -> Result<Arc<Pool>, UpstreamFault> {
-        if let Some(pool) = self.pools.read().unwrap_or_else(PoisonError::into_inner).get(&target.key) {
+        if let Some(pool) = self.pools.read().unwrap_or_else(PoisonError::into_inner).get(&target.key)
+            && pool.shows() == shown(target)
+        {
             return Ok(Arc::clone(pool));
         }
         // Made outside the lock: reading roots takes milliseconds. Of two made at once, the first one in stays.
@@ -93,7 +115,12 @@ impl HttpUpstream {
                 pools.remove(&oldest);
             }
         }
-        Ok(Arc::clone(pools.entry(Arc::clone(&target.key)).or_insert(made)))
+        let pool = pools.entry(Arc::clone(&target.key)).or_insert_with(|| Arc::clone(&made));
+        if pool.shows() < made.shows() {
+            // What the old one carries still ends over its own connections.
+            *pool = made;
+        }
+        Ok(Arc::clone(pool))
     }
 }
 
@@ -104,6 +131,10 @@ impl Upstream for HttpUpstream {
             self.forget();
         }
         match self.pool(target) {
+            Ok(pool) if target.sign.is_some() => Box::pin(async move {
+                let outbound = self.signed(target, outbound).await?;
+                pool.send(draft(outbound), now).await
+            }),
             Ok(pool) => Box::pin(pool.send(draft(outbound), now)),
             Err(fault) => Box::pin(std::future::ready(Err(fault))),
         }
@@ -114,6 +145,11 @@ impl fmt::Debug for HttpUpstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpUpstream").field("settings", &self.settings).finish_non_exhaustive()
     }
+}
+
+/// Which value of its client certificate a target shows now; 0 where it shows none.
+fn shown(target: &Target) -> u64 {
+    target.tls.as_ref().and_then(|tls| tls.identity.as_ref()).map_or(0, |identity| identity.version())
 }
 
 /// A lock whose holder panicked is taken all the same: what it guards is whole between any two statements.

@@ -19,7 +19,7 @@ use super::body::{Broken, Sending, receive};
 use super::connect::{Connector, Meter};
 use super::fault::{chain, closed_unused, judge, out_of_protocol, unreachable};
 use super::tls::Trust;
-use super::{UpstreamSettings, locked};
+use super::{UpstreamSettings, locked, shown};
 
 /// When any upstream was last used, by the wall clock, which goes on while the environment is frozen.
 #[derive(Debug)]
@@ -45,6 +45,8 @@ impl Watch {
 /// The connections to one target.
 pub(super) struct Pool {
     connector: Connector,
+    /// The version of the client certificate that its connections show.
+    shows: u64,
     settings: UpstreamSettings,
     watch: Arc<Watch>,
     authority: String,
@@ -112,8 +114,11 @@ impl Pool {
         trust: &Trust,
         watch: &Arc<Watch>,
     ) -> Result<Self, UpstreamFault> {
+        // Before the certificate is read: of one that changes meanwhile, the next use makes another pool.
+        let shows = shown(target);
         Ok(Self {
             connector: Connector::new(target, trust)?,
+            shows,
             settings: settings.clone(),
             watch: Arc::clone(watch),
             authority: target.authority.clone(),
@@ -123,6 +128,10 @@ impl Pool {
             dialling: Dialling::default(),
             last_use: AtomicU64::new(watch.last.load(Ordering::Relaxed)),
         })
+    }
+
+    pub(super) fn shows(&self) -> u64 {
+        self.shows
     }
 
     pub(super) fn forget(&self) {

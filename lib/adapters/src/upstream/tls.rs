@@ -40,9 +40,10 @@ impl Trust {
             .with_safe_default_protocol_versions()
             .map_err(|error| format!("no TLS version in common with the provider: {error}"))?
             .with_root_certificates(roots);
-        let mut config = match &tls.identity_pem {
-            Some(pem) => {
-                let (chain, key) = identity_of(pem)?;
+        let mut config = match &tls.identity {
+            Some(secret) => {
+                let pem = secret.get().ok_or_else(|| secret.missing().unwrap_or_default())?;
+                let (chain, key) = identity_of(&pem)?;
                 builder
                     .with_client_auth_cert(chain, key)
                     .map_err(|error| format!("the client certificate is of no use: {error}"))?

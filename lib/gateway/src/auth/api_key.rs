@@ -18,6 +18,7 @@ use crate::edge::equal;
 use crate::exchange::{After, Request};
 use crate::forward::BoxFuture;
 use crate::gateway::World;
+use crate::secret::{Derived, Secret};
 use crate::table::{Item, Reading, Table, TableError, Which};
 
 /// For how long a request waits for the table; the table's adapter gives up before.
@@ -28,9 +29,7 @@ pub struct ApiKeys {
     name: Arc<str>,
     header: HeaderName,
     /// The newest first.
-    peppers: Vec<Pepper>,
-    /// A pepper that could not be resolved: its reference.
-    missing: Option<String>,
+    peppers: Vec<Derived<Pepper>>,
     bulletin: Arc<Bulletin>,
     known: Known,
     flights: Flights<Result<Word, String>>,
@@ -42,7 +41,6 @@ impl fmt::Debug for ApiKeys {
             .field("name", &self.name)
             .field("header", &self.header)
             .field("peppers", &self.peppers)
-            .field("missing", &self.missing)
             .finish_non_exhaustive()
     }
 }
@@ -51,17 +49,12 @@ impl ApiKeys {
     /// What [`Caller::via`] says of callers with a key.
     const VIA: &str = "api_key";
 
-    /// The entry `name`, whose keys come in `header`. `peppers` are those that could be resolved, the newest first;
-    /// `missing` is one that could not. Keys that are taken back are told by `bulletin`.
-    pub fn new(
-        name: &str,
-        header: HeaderName,
-        peppers: Vec<Pepper>,
-        missing: Option<String>,
-        bulletin: Arc<Bulletin>,
-    ) -> Self {
+    /// The entry `name`, whose keys come in `header` and are hashed with `peppers`, the newest first. Keys that are taken
+    /// back are told by `bulletin`.
+    pub fn new(name: &str, header: HeaderName, peppers: Vec<Arc<Secret>>, bulletin: Arc<Bulletin>) -> Self {
         let (known, flights) = (Known::default(), Flights::default());
-        Self { name: name.into(), header, peppers, missing, bulletin, known, flights }
+        let peppers = peppers.into_iter().map(Pepper::derived).collect();
+        Self { name: name.into(), header, peppers, bulletin, known, flights }
     }
 
     /// Its name in the config.
@@ -74,14 +67,16 @@ impl ApiKeys {
         &self.header
     }
 
-    /// What keys are hashed with, the newest first.
-    pub fn peppers(&self) -> &[Pepper] {
-        &self.peppers
-    }
-
-    /// The pepper that could not be resolved, by its reference.
-    pub fn missing_pepper(&self) -> Option<&str> {
-        self.missing.as_deref()
+    /// What keys are hashed with, the newest first; and why one of them is not among these, for the log.
+    pub fn peppers(&self) -> (Vec<Arc<Pepper>>, Option<String>) {
+        let (mut peppers, mut missing) = (Vec::with_capacity(self.peppers.len()), None);
+        for pepper in &self.peppers {
+            match pepper.get() {
+                Ok(pepper) => peppers.push(pepper),
+                Err(why) => missing = missing.or(Some(why)),
+            }
+        }
+        (peppers, missing)
     }
 
     pub(super) fn bulletin(&self) -> &Bulletin {
@@ -100,7 +95,10 @@ impl ApiKeys {
             return Err(Denied::Invalid(format!("there is more than one {}", self.header)));
         }
         let text = key::check(field.as_bytes()).map_err(|why| Denied::Invalid(format!("{}: {why}", self.name)))?;
-        let Some(newest) = self.peppers.first() else { return Err(Denied::Unchecked(self.unresolved())) };
+        let (peppers, missing) = self.peppers();
+        let Some(newest) = peppers.first() else {
+            return Err(Denied::Unchecked(self.unresolved(missing.as_deref())));
+        };
         let hash = newest.hash(text);
         let mut known = self.known.get(&hash, clock.now());
         if matches!(known, Some(Ok(_)))
@@ -112,7 +110,10 @@ impl ApiKeys {
         let word = match known {
             Some(word) => word,
             None => {
-                let asked = self.flights.share(hash, || self.ask(text, hash, table, clock));
+                let hashes: Vec<Hash> = peppers.iter().map(|pepper| pepper.hash(text)).collect();
+                let items = peppers.iter().zip(&hashes).map(|(pepper, hash)| pepper.item(hash)).collect();
+                let sought = Sought { hash, hashes, items, missing };
+                let asked = self.flights.share(hash, || self.ask(sought, table, clock));
                 Box::pin(asked).await.map_err(Denied::Unchecked)?
             }
         };
@@ -130,15 +131,14 @@ impl ApiKeys {
     }
 
     /// What the table says of a key, or what it said while that is good enough.
-    async fn ask(&self, text: &str, hash: Hash, table: &dyn Table, clock: &dyn Clock) -> Result<Word, String> {
-        let hashes: Vec<Hash> = self.peppers.iter().map(|pepper| pepper.hash(text)).collect();
-        let items: Vec<String> = self.peppers.iter().zip(&hashes).map(|(pepper, hash)| pepper.item(hash)).collect();
+    async fn ask(&self, sought: Sought, table: &dyn Table, clock: &dyn Clock) -> Result<Word, String> {
+        let Sought { hash, hashes, items, missing } = sought;
         let items: Vec<&str> = items.iter().map(String::as_str).collect();
         let asked_at = clock.now();
         let read = tokio::time::timeout(BOUND, self.read(&hashes, &items, table)).await;
         let away = match read {
             Ok(Ok(items)) => {
-                let word = self.judge(&items, &hashes)?;
+                let word = self.judge(&items, &hashes, missing.as_deref())?;
                 self.known.keep(hash, &word, asked_at);
                 return Ok(word);
             }
@@ -166,15 +166,14 @@ impl ApiKeys {
 
     /// # Errors
     /// Why what was read tells nothing of the key.
-    fn judge(&self, items: &[Option<Item>], hashes: &[Hash]) -> Result<Word, String> {
+    fn judge(&self, items: &[Option<Item>], hashes: &[Hash], missing: Option<&str>) -> Result<Word, String> {
         let name = &self.name;
         let refused = |why: String| Ok(Err(why.into()));
         let Some((item, hash)) = items.iter().zip(hashes).find_map(|(item, hash)| Some((item.as_ref()?, hash))) else {
             // It may be one of those that the pepper which is not here was used for.
-            return if self.missing.is_some() {
-                Err(self.unresolved())
-            } else {
-                refused(format!("{name}: no such key"))
+            return match missing {
+                Some(_) => Err(self.unresolved(missing)),
+                None => refused(format!("{name}: no such key")),
             };
         };
         let Some(record) = Record::read(item) else {
@@ -195,14 +194,22 @@ impl ApiKeys {
         Ok(Ok(Grant { caller, expires }))
     }
 
-    fn unresolved(&self) -> String {
-        format!("{}: the pepper {} is not resolved", self.name, self.missing.as_deref().unwrap_or_default())
+    fn unresolved(&self, missing: Option<&str>) -> String {
+        format!("{}: the pepper {}", self.name, missing.unwrap_or("is none"))
     }
 
     #[cfg(test)]
     pub(super) fn known(&self) -> (usize, usize) {
         self.known.counts()
     }
+}
+
+/// What a key is looked up by: its hash under each pepper, and the items that would hold it.
+struct Sought {
+    hash: Hash,
+    hashes: Vec<Hash>,
+    items: Vec<String>,
+    missing: Option<String>,
 }
 
 impl Method for ApiKeys {
@@ -225,9 +232,7 @@ impl Method for ApiKeys {
     }
 
     fn describe(&self) -> String {
-        let peppers: Vec<_> = self.peppers.iter().map(Pepper::reference).collect();
-        let missing = self.missing.as_ref().map(|missing| format!(", {missing} missing")).unwrap_or_default();
-        let peppers = if peppers.is_empty() { "none".to_owned() } else { peppers.join(" and ") };
-        format!("api_key in {}, pepper {peppers}{missing}", self.header)
+        let peppers: Vec<_> = self.peppers.iter().map(|pepper| pepper.secret().reference()).collect();
+        format!("api_key in {}, pepper {}", self.header, peppers.join(" and "))
     }
 }

@@ -5,11 +5,14 @@
 //! HMAC-SHA-256 (RFC 2104) under a pepper: who reads the table can use no key of it, and who writes to it can make none.
 
 use std::fmt;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
+
+use crate::secret::{Derived, Secret};
 
 /// What stands for a key.
 pub(super) type Hash = [u8; 32];
@@ -122,6 +125,13 @@ impl Pepper {
         let name = pepper.hash("tollgate pepper");
         pepper.version = URL_SAFE_NO_PAD.encode(name.get(..6).unwrap_or_default());
         Some(pepper)
+    }
+
+    /// The pepper that a secret is.
+    pub(super) fn derived(secret: Arc<Secret>) -> Derived<Self> {
+        let reference = secret.reference().to_owned();
+        let too_short = || format!("has fewer than {} bytes", Self::SHORTEST);
+        Derived::new(secret, move |secret| Self::new(&reference, secret).ok_or_else(too_short))
     }
 
     /// What the config calls it.

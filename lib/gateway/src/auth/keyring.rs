@@ -5,6 +5,7 @@
 //! that names nothing, never a key that no list shows.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::ApiKeys;
@@ -174,12 +175,12 @@ pub enum KeyringError {
         tenant: String,
     },
     /// The pepper that new keys are hashed with is not here.
-    #[error("the pepper of `auth: {auth}` is not resolved: {reference}")]
+    #[error("the pepper of `auth: {auth}`: {why}")]
     NoPepper {
         /// The entry of `auth`.
         auth: String,
-        /// The pepper's reference.
-        reference: String,
+        /// Why it is not, with its reference.
+        why: String,
     },
     /// The table.
     #[error("the table: {0}")]
@@ -300,14 +301,14 @@ impl Keyring<'_> {
         Err(KeyringError::UnknownPlan { plan: plan.to_owned() })
     }
 
-    fn pepper(&self) -> Result<&Pepper, KeyringError> {
-        match (self.keys.peppers().first(), self.keys.missing_pepper()) {
-            (Some(pepper), None) => Ok(pepper),
+    fn pepper(&self) -> Result<Arc<Pepper>, KeyringError> {
+        let (peppers, missing) = self.keys.peppers();
+        match (peppers.first(), missing) {
+            (Some(pepper), None) => Ok(Arc::clone(pepper)),
             // The newest may be the one that is missing, and a key hashed with an old one would end with it.
-            (_, missing) => Err(KeyringError::NoPepper {
-                auth: self.keys.name().to_owned(),
-                reference: missing.unwrap_or_default().to_owned(),
-            }),
+            (_, missing) => {
+                Err(KeyringError::NoPepper { auth: self.keys.name().to_owned(), why: missing.unwrap_or_default() })
+            }
         }
     }
 
@@ -399,7 +400,8 @@ impl Keyring<'_> {
 
     fn entry(&self, item: &str, record: Record, now: Timestamp) -> Entry {
         let version = item.split('#').nth(1).unwrap_or_default();
-        let pepper = self.keys.peppers().iter().find(|pepper| pepper.version() == version);
+        let (peppers, _) = self.keys.peppers();
+        let pepper = peppers.iter().find(|pepper| pepper.version() == version);
         let state = match (record.active, record.is_expired(now.secs())) {
             (false, _) => State::Revoked,
             (true, true) => State::Expired,

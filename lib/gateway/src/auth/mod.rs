@@ -5,11 +5,15 @@
 
 mod api_key;
 mod assumed;
+mod basic;
 mod caller;
 mod challenge;
 mod client_certificate;
+pub mod external;
+mod fields;
 mod flights;
 mod granted;
+pub mod hmac;
 mod iam;
 mod introspection;
 mod issuer;
@@ -32,6 +36,7 @@ use serde_json::{Map, Value};
 
 pub use api_key::ApiKeys;
 pub use assumed::Assumed;
+pub use basic::Basic;
 pub use caller::{Caller, Identity};
 pub use challenge::{Challenge, Challenges};
 pub use client_certificate::{Authorities, CLIENT_CERT, CLIENT_CERT_CHAIN, ClientCertificates, Rule};
@@ -226,6 +231,15 @@ impl Ways {
 }
 
 impl Auth {
+    /// The entries that it names.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        let ways: &[Way] = match self {
+            Self::Public => &[],
+            Self::Any(ways) => ways.all(),
+        };
+        ways.iter().flat_map(Way::uses).map(|used| &*used.entry)
+    }
+
     /// Whether it may have to ask for anything.
     pub const fn takes_time(&self) -> bool {
         matches!(self, Self::Any(_))

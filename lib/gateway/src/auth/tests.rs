@@ -17,6 +17,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::exchange::Body;
 use crate::forward::BoxFuture;
 use crate::limit::{Plan, Plans};
+use crate::secret::Secret;
 use crate::table::{Item, MemoryTable, Reading, Table, TableError, Terms, Which};
 use crate::testkit::{Nowhere, any_of, identify, passed_on, world_of};
 
@@ -128,9 +129,10 @@ fn pepper(name: &str) -> Pepper {
 }
 
 fn api_keys(name: &str, peppers: &[&str], missing: Option<&str>) -> Arc<ApiKeys> {
-    let peppers = peppers.iter().map(|name| pepper(name)).collect();
-    let (header, missing) = (HeaderName::from_static("x-api-key"), missing.map(str::to_owned));
-    Arc::new(ApiKeys::new(name, header, peppers, missing, Arc::new(Bulletin::new("shop"))))
+    let secret = |name: &str| Secret::new(name, Some(format!("{name}, which is long enough").into()));
+    let known = peppers.iter().map(|name| secret(name));
+    let secrets = known.chain(missing.map(|name| Secret::new(name, None))).map(Arc::new).collect();
+    Arc::new(ApiKeys::new(name, HeaderName::from_static("x-api-key"), secrets, Arc::new(Bulletin::new("shop"))))
 }
 
 impl Gate {

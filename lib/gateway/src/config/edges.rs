@@ -19,10 +19,9 @@ impl Reader<'_> {
             if let Some(values) = secret.need("value", &mut self.problems) {
                 for value in items(values) {
                     let path = self.problems.files.first().map(|file| file.name.to_string()).unwrap_or_default();
-                    let resolved = self.secret(value, &path, &mut edge.missing_secret);
-                    let resolved = resolved.filter(|secret| !secret.is_empty());
-                    edge.secrets.extend(resolved);
+                    self.live_secret(value, &path);
                 }
+                edge.secrets = self.used_secrets();
             }
             secret.finish(&mut self.problems);
         }

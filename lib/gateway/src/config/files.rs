@@ -113,10 +113,7 @@ impl Reader<'_> {
                 Some(Document { node, path: path.to_owned(), is_root })
             }
             Err(error) => {
-                let file = self.problems.files.len();
-                self.problems.files.push(super::SourceFile { name: Arc::from(path), text: Arc::from("") });
-                let place = Place { file, ..Place::default() };
-                self.problems.error(place, format!("cannot be read: {error}"));
+                self.problems.unread(path, &error);
                 None
             }
         }
@@ -172,6 +169,15 @@ impl Reader<'_> {
                 }
             }
         }
+    }
+}
+
+impl Problems {
+    /// A file that cannot be read.
+    pub(crate) fn unread(&mut self, path: &str, why: &str) {
+        let file = self.files.len();
+        self.files.push(super::SourceFile { name: Arc::from(path), text: Arc::from("") });
+        self.error(Place { file, ..Place::default() }, format!("cannot be read: {why}"));
     }
 }
 

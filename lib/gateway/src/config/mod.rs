@@ -16,6 +16,8 @@ mod problem;
 mod read;
 mod responses;
 mod routes;
+mod secrets;
+mod signing;
 mod transforms;
 mod tree;
 mod upstreams;
@@ -31,9 +33,11 @@ use crate::forward::Backend;
 use crate::gateway::Routes;
 use crate::limit::{Plan, Plans, Used, share_items};
 use crate::route::{Conflict, Router};
+use crate::secret::{Secret, Secrets};
 
 pub use files::Files;
 pub use problem::{Place, Problem, Problems, Severity, SourceFile};
+pub use secrets::secrets_file;
 
 #[cfg(test)]
 mod tests;
@@ -99,6 +103,12 @@ pub(crate) struct Reader<'h> {
     pub(crate) name: Arc<str>,
     /// Upstreams by name; `None` where one was declared but is wrong, so that a reference to it is no second problem.
     pub(crate) upstreams: BTreeMap<String, Option<Arc<Backend>>>,
+    /// Secrets by what is read for them.
+    pub(crate) secrets: BTreeMap<String, Arc<Secret>>,
+    /// Those named since [`Self::used_secrets`] was last asked.
+    pub(crate) used: Vec<Arc<Secret>>,
+    /// What each entry of `auth` needs, by its name.
+    pub(crate) secrets_of_auth: BTreeMap<String, Secrets>,
     /// Where each route's name was first written.
     pub(crate) route_names: BTreeMap<String, Place>,
     /// What identifies callers by name, like upstreams.
@@ -125,6 +135,9 @@ impl<'h> Reader<'h> {
             env: BTreeMap::new(),
             name: Arc::from("tollgate"),
             upstreams: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            used: Vec::new(),
+            secrets_of_auth: BTreeMap::new(),
             auth: BTreeMap::new(),
             bulletin: Arc::new(Bulletin::new("tollgate")),
             api_keys: Vec::new(),
@@ -198,6 +211,7 @@ impl<'h> Reader<'h> {
         Some(Routes {
             name: Arc::clone(&self.name),
             edge,
+            secrets: Secrets::new(self.secrets.values().cloned()),
             asserted: Asserted::new(self.auth.values().flatten().flat_map(|entry| entry.method.forwards())),
             router,
             routes: routes.into_iter().collect::<Option<Vec<_>>>()?,

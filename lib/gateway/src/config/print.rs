@@ -117,6 +117,7 @@ fn upstream(backend: &Backend) -> Vec<String> {
     let timeout = backend.timeout.map_or_else(|| "the route's".to_owned(), show_duration);
     lines.push(format!("timeout of an attempt {timeout}"));
     lines.push(retry(&backend.retry, backend.budget.share()));
+    lines.extend(backend.sign.shown().into_iter().map(|sign| format!("sign {sign}")));
     lines
 }
 
@@ -127,7 +128,7 @@ fn target(target: &Target) -> String {
     let _ = write!(text, ", {}, connect_timeout {connect}", target.protocol.as_str());
     if let Some(tls) = &target.tls {
         let _ = write!(text, ", tls {}", tls.server_name.as_deref().unwrap_or(&target.host));
-        for (has, what) in [(tls.ca_pem.is_some(), " own ca"), (tls.identity_pem.is_some(), " client certificate")] {
+        for (has, what) in [(tls.ca_pem.is_some(), " own ca"), (tls.identity.is_some(), " client certificate")] {
             text.push_str(if has { what } else { "" });
         }
     }

@@ -7,10 +7,12 @@ use ipnet::IpNet;
 
 use crate::auth::Auth;
 use crate::cors::{Cors, CorsSettings};
+use crate::forward::Destination;
 use crate::limit::{Limits, Use};
 use crate::mode::Mode;
 use crate::route::{Conditions, HostMatch, Priority, Route, Timeouts};
 use crate::screen::{Addresses, Bodies, MediaRange, Screen};
+use crate::secret::Secrets;
 
 use super::Reader;
 use super::allow::Allow;
@@ -280,6 +282,7 @@ impl Reader<'_> {
         let whole = self.problems.count(super::Severity::Error) == errors;
         let route = match (name, policies.auth, to) {
             (Some(name), Some(auth), Some(to)) if whole => Some(Route {
+                secrets: self.route_secrets(&auth, &to),
                 name,
                 declared: self.problems.at(place),
                 priority: policies.priority,
@@ -305,6 +308,13 @@ impl Reader<'_> {
             _ => None,
         };
         Some(Listed { place, conditions, route })
+    }
+
+    /// What the entries of its `auth` and its upstreams need.
+    fn route_secrets(&self, auth: &Auth, to: &Destination) -> Secrets {
+        let entries = auth.entries().filter_map(|entry| self.secrets_of_auth.get(&*entry.name));
+        let upstreams = to.upstreams().map(|upstream| &upstream.secrets);
+        Secrets::new(entries.chain(upstreams).flat_map(Secrets::iter).cloned())
     }
 
     fn route_name(&mut self, node: Option<&Node>) -> Option<Arc<str>> {

@@ -10,8 +10,8 @@ use crate::call::Endpoint;
 use crate::expression::Place as Stands;
 use crate::forward::balance::{Balance, UnderWay};
 use crate::forward::retry::{Retry, RetryBudget, RetryMethods, RetryOn};
+use crate::forward::sign::Sign;
 use crate::forward::{Backend, Dial, HostPolicy, Protocol, Target, Tls};
-use crate::secret::Secret;
 
 use super::Reader;
 use super::files::{Document, beside};
@@ -41,7 +41,7 @@ impl Reader<'_> {
     fn backend(&mut self, name: &str, node: &Node, path: &str) -> Option<Backend> {
         let before = self.problems.list.len();
         let mut fields = Fields::of(node, "an upstream", &mut self.problems)?;
-        fields.later(&["breaker", "sign", "max_concurrent", "lambda", "grpc"]);
+        fields.later(&["breaker", "max_concurrent", "lambda", "grpc"]);
         let protocol = fields
             .take("protocol")
             .and_then(|node| self.problems.word(node, "`protocol`", &PROTOCOLS))
@@ -53,10 +53,12 @@ impl Reader<'_> {
         let timeout = fields.take("timeout").and_then(|node| self.problems.duration(node, "`timeout`"));
         let balance = fields.take("balance").map_or(Some(Balance::round_robin()), |node| self.balance(node));
         let host = fields.take("host").map_or(Some(HostPolicy::Upstream), |node| self.host_policy(node));
-        let mut missing_secret = None;
-        let tls = fields.take("tls").map(|node| self.tls(node, path, &mut missing_secret).unwrap_or_default());
+        self.used.clear();
+        let tls = fields.take("tls").map(|node| self.tls(node, path).unwrap_or_default());
+        let sign = fields.take("sign").map_or(Some(Sign::Nothing), |node| self.sign(node, path));
+        let secrets = self.used_secrets();
         let (retry, share) = fields.take("retry").map_or((Retry::none(), None), |node| self.retry(node));
-        let template = Dial { protocol, connect_timeout, tls };
+        let template = Dial { protocol, connect_timeout, tls, sign: sign.as_ref().and_then(Sign::sigv4).cloned() };
         let targets = match fields.need("targets", &mut self.problems) {
             Some(node) => items(node).iter().filter_map(|node| self.target(node, &template)).collect(),
             None => Vec::<Target>::new(),
@@ -73,7 +75,8 @@ impl Reader<'_> {
             under_way: targets.iter().map(|_| UnderWay::default()).collect(),
             timeout,
             host: host?,
-            missing_secret,
+            sign: sign?,
+            secrets,
             targets,
         })
     }
@@ -106,21 +109,17 @@ impl Reader<'_> {
         }
     }
 
-    fn tls(&mut self, node: &Node, path: &str, missing: &mut Option<String>) -> Option<Tls> {
+    fn tls(&mut self, node: &Node, path: &str) -> Option<Tls> {
         let mut fields = Fields::of(node, "`tls`", &mut self.problems)?;
         let ca_pem = fields.take("ca").and_then(|node| {
             let file = self.problems.text(node, "`ca`")?;
             self.file(node, &beside(path, &file))
         });
-        let identity_pem = fields.take("client_certificate").and_then(|node| {
-            let mut fields = Fields::of(node, "`client_certificate`", &mut self.problems)?;
-            let secret = fields.need("secret", &mut self.problems).and_then(|node| self.secret(node, path, missing));
-            fields.finish(&mut self.problems);
-            secret
-        });
+        let identity = fields.take("client_certificate");
+        let identity = identity.and_then(|node| self.secret_or_map(node, path, "`client_certificate`"));
         let server_name = fields.take("server_name").and_then(|node| self.fixed_text(node, "`server_name`"));
         fields.finish(&mut self.problems);
-        Some(Tls { ca_pem: ca_pem.map(Arc::from), identity_pem: identity_pem.map(Arc::from), server_name })
+        Some(Tls { ca_pem: ca_pem.map(Arc::from), identity, server_name })
     }
 
     pub(crate) fn file(&mut self, node: &Node, path: &str) -> Option<Vec<u8>> {
@@ -131,44 +130,6 @@ impl Reader<'_> {
                 None
             }
         }
-    }
-
-    /// The value of a secret reference. One that the host has not is a warning: the routes that need it answer 503.
-    pub(crate) fn secret(&mut self, node: &Node, path: &str, missing: &mut Option<String>) -> Option<Vec<u8>> {
-        let reference = self.problems.text(node, "a secret")?;
-        match reference.split_once(':') {
-            Some(("env", name)) => {
-                let value = (self.host.env)(name);
-                if value.is_none() {
-                    self.problems.warn(
-                        node.place,
-                        format!("the environment variable \"{name}\" is not set: what needs it answers 503"),
-                    );
-                    *missing = Some(reference.clone());
-                }
-                value.map(String::into_bytes)
-            }
-            Some(("file", file)) => self.file(node, &beside(path, file)),
-            Some((scheme @ ("ssm" | "secretsmanager"), _)) => {
-                self.problems
-                    .error(node.place, format!("`{scheme}:` secrets are not supported yet, use env: or file:"));
-                None
-            }
-            _ => {
-                self.problems
-                    .error(node.place, "a secret must be a reference: env:NAME or file:PATH, never the value itself");
-                None
-            }
-        }
-    }
-
-    /// A secret reference, for what takes its value up when it is used.
-    pub(crate) fn live_secret(&mut self, node: &Node, path: &str) -> Option<Arc<Secret>> {
-        let reference = self.problems.text(node, "a secret")?;
-        let errors = self.problems.count(super::Severity::Error);
-        let value = self.secret(node, path, &mut None);
-        let found = self.problems.count(super::Severity::Error) == errors;
-        found.then(|| Arc::new(Secret::new(&reference, value.map(Bytes::from))))
     }
 
     /// An address that the gateway itself calls, with `ca` where other authorities than the system's are to be trusted.

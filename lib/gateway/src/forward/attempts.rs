@@ -11,8 +11,9 @@ use tokio::time::Instant;
 use super::balance::UnderWay;
 use super::destination::Branch;
 use super::retry::{Attempt, safe_to_resend};
+use super::sign::Signed;
 use super::{Backend, FaultKind, HostPolicy, Outbound, Protocol, Target, UpstreamFault, hygiene};
-use crate::exchange::{Body, BodyFault, Exchange, Response};
+use crate::exchange::{After, Body, BodyFault, Exchange, Response};
 use crate::gateway::{Asked, World};
 use crate::refusal::Refusal;
 use crate::route::Route;
@@ -48,8 +49,8 @@ impl<'a> Sending<'a> {
         started: Instant,
     ) -> Result<Self, Refusal> {
         let backend = &*branch.upstream;
-        if let Some(name) = &backend.missing_secret {
-            return Err(Refusal::SecretUnavailable { name: name.clone() });
+        if let Some(why) = backend.secrets.missing() {
+            return Err(Refusal::SecretUnavailable { why });
         }
         let facts = asked.facts(&route.name);
         let path = route.request.path.apply(&facts, &asked.path)?;
@@ -65,17 +66,23 @@ impl<'a> Sending<'a> {
     }
 
     /// Sends until there is an answer, or nothing more may be sent.
-    pub(crate) async fn send(&self, body: Body, exchange: &mut Exchange) -> Result<Response, Refusal> {
+    pub(crate) async fn send(
+        &self,
+        body: Body,
+        exchange: &mut Exchange,
+        after: &mut After,
+    ) -> Result<Response, Refusal> {
+        let mut signed = self.sign(after).await?;
         let mut replay = self.keep(body).await?;
         let mut tried = Vec::new();
-        let mut resent = false;
+        let (mut resent, mut signed_anew) = (false, false);
         self.backend.budget.request();
         loop {
             let (index, target) = self.pick(&tried)?;
             tried.push(index);
             exchange.attempts += 1;
             let under_way = self.backend.under_way.get(index).map(UnderWay::count);
-            let sent = self.attempt(target, replay.next()).await?;
+            let sent = self.attempt(target, replay.next(), &signed).await?;
             drop(under_way);
             let stale = matches!(&sent, Sent::Fault(fault) if fault.stale_connection);
             if stale && !resent && replay.has_more() && safe_to_resend(self.method, &self.asked.headers) {
@@ -83,12 +90,38 @@ impl<'a> Sending<'a> {
                 tried.pop();
                 continue;
             }
-            let Some(pause) = self.again(&sent, exchange.attempts, resent, &replay) else {
+            if !signed_anew && self.is_refused(&sent, &signed) && replay.has_more() {
+                signed_anew = true;
+                tried.pop();
+                signed = self.sign(after).await?;
+                continue;
+            }
+            let made = exchange.attempts - u32::from(resent) - u32::from(signed_anew);
+            let Some(pause) = self.again(&sent, made, &replay) else {
                 return self.conclude(sent);
             };
             drop(sent);
             tokio::time::sleep(pause).await;
         }
+    }
+
+    /// What tells the upstream that the request is the gateway's.
+    async fn sign(&self, after: &mut After) -> Result<Signed, Refusal> {
+        let upstream = || Arc::clone(&self.backend.name);
+        let signing = self.backend.sign.signed(self.world, after);
+        let signed = match self.until {
+            Some(until) => tokio::time::timeout_at(until, signing)
+                .await
+                .map_err(|_| Refusal::UpstreamTimeout { upstream: upstream(), after: self.given })?,
+            None => signing.await,
+        };
+        signed.map_err(|why| Refusal::Unsigned { upstream: upstream(), why })
+    }
+
+    /// Whether the upstream refused what the request was signed with, and there may be something else to sign it with.
+    fn is_refused(&self, sent: &Sent, signed: &Signed) -> bool {
+        let refused = matches!(sent, Sent::Answer(response, _) if response.status.as_u16() == 401);
+        refused && self.backend.sign.refused(signed, self.world)
     }
 
     /// When the answer must have ended, for a sending that began at `started`.
@@ -98,7 +131,7 @@ impl<'a> Sending<'a> {
     }
 
     /// Whether and when to send once more; spends the retry budget where it says so.
-    fn again(&self, sent: &Sent, attempts: u32, resent: bool, replay: &Replay) -> Option<Duration> {
+    fn again(&self, sent: &Sent, made: u32, replay: &Replay) -> Option<Duration> {
         if !replay.has_more() {
             return None;
         }
@@ -107,9 +140,11 @@ impl<'a> Sending<'a> {
             Sent::Fault(UpstreamFault { kind: FaultKind::Connect, .. }) => Attempt::NotConnected,
             Sent::Fault(UpstreamFault { kind: FaultKind::Reset, .. }) => Attempt::Reset,
             Sent::TimedOut(_) => Attempt::TimedOut,
-            Sent::Fault(UpstreamFault { kind: FaultKind::Protocol | FaultKind::RequestBody(_), .. }) => return None,
+            Sent::Fault(UpstreamFault {
+                kind: FaultKind::Protocol | FaultKind::RequestBody(_) | FaultKind::Unsigned,
+                ..
+            }) => return None,
         };
-        let made = attempts - u32::from(resent);
         let pause =
             self.backend.retry.pause(self.method, &self.asked.headers, attempt, made, self.asked.origin.seed)?;
         let fits = self.until.is_none_or(|until| Instant::now() + pause < until);
@@ -128,6 +163,7 @@ impl<'a> Sending<'a> {
                 FaultKind::Connect => Refusal::UpstreamUnreachable { upstream, detail },
                 FaultKind::Reset => Refusal::UpstreamReset { upstream, detail },
                 FaultKind::Protocol => Refusal::UpstreamProtocol { upstream, detail },
+                FaultKind::Unsigned => Refusal::Unsigned { upstream, why: detail },
                 FaultKind::RequestBody(BodyFault::TooLarge { limit }) => Refusal::BodyTooLarge { limit },
                 FaultKind::RequestBody(BodyFault::Stalled(_)) => Refusal::BodyStalled,
                 FaultKind::RequestBody(BodyFault::Broken(_)) => Refusal::BodyBroken,
@@ -135,8 +171,8 @@ impl<'a> Sending<'a> {
         }
     }
 
-    async fn attempt(&self, target: &Target, body: Body) -> Result<Sent, Refusal> {
-        let outbound = self.outbound(target, body)?;
+    async fn attempt(&self, target: &Target, body: Body, signed: &Signed) -> Result<Sent, Refusal> {
+        let outbound = self.outbound(target, body, signed)?;
         let own = self.backend.timeout.filter(|timeout| !timeout.is_zero());
         let until = earlier(own.map(|own| Instant::now() + own), self.until);
         let call = self.world.upstream.send(target, outbound);
@@ -153,9 +189,11 @@ impl<'a> Sending<'a> {
         })
     }
 
-    fn outbound(&self, target: &Target, body: Body) -> Result<Outbound, Refusal> {
+    fn outbound(&self, target: &Target, body: Body, signed: &Signed) -> Result<Outbound, Refusal> {
         let uri = self.uri(target)?;
-        Ok(Outbound { method: self.method.clone(), uri, headers: self.headers()?, body })
+        let mut headers = self.headers()?;
+        signed.put_on(&mut headers);
+        Ok(Outbound { method: self.method.clone(), uri, headers, body })
     }
 
     fn uri(&self, target: &Target) -> Result<Uri, Refusal> {
@@ -183,6 +221,7 @@ impl<'a> Sending<'a> {
     fn headers(&self) -> Result<HeaderMap, Refusal> {
         let Self { asked, route, branch, .. } = self;
         let mut headers = asked.headers.clone();
+        self.backend.sign.clean(&mut headers);
         let remaining = asked.origin.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         hygiene::outbound(&mut headers, &asked.origin, remaining);
         asked.caller.tell(&mut headers);
@@ -205,12 +244,15 @@ impl<'a> Sending<'a> {
         Ok((index, targets.get(index).ok_or_else(empty)?))
     }
 
-    /// Keeps the body where it may be needed again; a stream is read into memory only under a retry policy.
+    /// Keeps the body where it may be needed again; a stream is read into memory only under a retry policy, and where
+    /// the signature covers it.
     async fn keep(&self, body: Body) -> Result<Replay, Refusal> {
         match body {
             Body::Empty => Ok(Replay::Again(Bytes::new())),
             Body::Full(bytes) => Ok(Replay::Again(bytes)),
-            stream @ Body::Stream(_) if self.backend.retry.attempts == 0 => Ok(Replay::Once(Some(stream))),
+            stream @ Body::Stream(_) if self.backend.retry.attempts == 0 && self.backend.sign.sigv4().is_none() => {
+                Ok(Replay::Once(Some(stream)))
+            }
             stream @ Body::Stream(_) => match stream.collect(self.route.screen.bodies.most()).await {
                 Ok(bytes) => Ok(Replay::Again(bytes)),
                 Err(BodyFault::TooLarge { limit }) => Err(Refusal::BodyTooLarge { limit }),

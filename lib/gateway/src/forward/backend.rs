@@ -6,6 +6,8 @@ use std::time::Duration;
 use super::Target;
 use super::balance::{Balance, UnderWay};
 use super::retry::{Retry, RetryBudget};
+use super::sign::Sign;
+use crate::secret::Secrets;
 
 /// One entry of `upstreams`, compiled. Shared by all routes that go to it.
 #[derive(Debug)]
@@ -26,8 +28,10 @@ pub struct Backend {
     pub timeout: Option<Duration>,
     /// Which `Host` goes out.
     pub host: HostPolicy,
-    /// A secret that it needs and that could not be resolved: its reference.
-    pub missing_secret: Option<String>,
+    /// What tells it that a request is the gateway's.
+    pub sign: Sign,
+    /// The secrets that it needs.
+    pub secrets: Secrets,
 }
 
 /// Which `Host` an upstream sees.

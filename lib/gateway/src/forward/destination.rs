@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::attempts::Sending;
 use super::split::Split;
 use super::{Backend, flow};
-use crate::exchange::{Body, Exchange, Response};
+use crate::exchange::{After, Body, Exchange, Response};
 use crate::expression::{AnswerFacts, Facts};
 use crate::gateway::{Asked, Stop, World};
 use crate::refusal::Refusal;
@@ -44,12 +44,22 @@ pub struct Branch {
 }
 
 impl Destination {
+    /// The upstreams that it may go to.
+    pub(crate) fn upstreams(&self) -> impl Iterator<Item = &Backend> {
+        let branches: &[Branch] = match self {
+            Self::Forward { branches, .. } => branches,
+            Self::Respond(_) | Self::Redirect(_) => &[],
+        };
+        branches.iter().map(|branch| &*branch.upstream)
+    }
+
     /// The answer to a request that passed every check.
     pub(crate) async fn answer(
         &self,
         world: &World,
         route: &Route,
         exchange: &mut Exchange,
+        after: &mut After,
         asked: &Asked,
         body: Body,
     ) -> Result<Response, Stop> {
@@ -73,7 +83,7 @@ impl Destination {
                 exchange.upstream = Some(Arc::clone(&branch.upstream.name));
                 let started = Instant::now();
                 let sending = Sending::new(world, route, branch, asked, started)?;
-                let answer = sending.send(body, exchange).await;
+                let answer = sending.send(body, exchange, after).await;
                 exchange.upstream_time = Some(started.elapsed());
                 let mut response = answer?;
                 let said = AnswerFacts { status: response.status, headers: &response.headers };

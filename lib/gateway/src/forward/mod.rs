@@ -7,6 +7,7 @@ mod destination;
 pub mod flow;
 pub mod hygiene;
 pub mod retry;
+pub mod sign;
 pub mod split;
 mod target;
 
@@ -72,4 +73,6 @@ pub enum FaultKind {
     Protocol,
     /// The client's body ended early; not the upstream's fault.
     RequestBody(BodyFault),
+    /// Nothing was sent, since there is nothing to sign it with.
+    Unsigned,
 }

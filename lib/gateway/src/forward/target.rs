@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use http::Uri;
 
+use super::sign::SigV4;
+use crate::secret::Secret;
+
 /// Where an upstream listens: one `targets` entry, compiled.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// Tells connections apart: two targets with the same key may share them. Made from all fields below.
+    /// Tells connections apart: two targets with the same key may share them.
     pub key: Arc<str>,
     /// Host name or address to dial; an IPv6 address without its brackets.
     pub host: String,
@@ -27,6 +30,8 @@ pub struct Target {
     pub authority: String,
     /// The path of its `url` without a trailing slash, put before every path; often empty.
     pub base_path: String,
+    /// The signature that the adapter puts on each request, whose content must be whole.
+    pub sign: Option<SigV4>,
 }
 
 /// The protocol spoken to an upstream.
@@ -56,8 +61,8 @@ impl Protocol {
 pub struct Tls {
     /// PEM of the authorities to trust instead of the system's.
     pub ca_pem: Option<Arc<[u8]>>,
-    /// PEM of the client certificate chain and its key, both in one text.
-    pub identity_pem: Option<Arc<[u8]>>,
+    /// PEM of the client certificate chain and its key, both in one text. New connections show what it is then.
+    pub identity: Option<Arc<Secret>>,
     /// The name to verify and send as SNI, where it is not the host.
     pub server_name: Option<String>,
 }
@@ -66,7 +71,7 @@ impl Debug for Tls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Tls")
             .field("ca", &self.ca_pem.is_some())
-            .field("identity", &self.identity_pem.is_some())
+            .field("identity", &self.identity)
             .field("server_name", &self.server_name)
             .finish()
     }
@@ -81,6 +86,8 @@ pub struct Dial {
     pub connect_timeout: Duration,
     /// TLS settings; `None` has those of the system, where the address says `https`.
     pub tls: Option<Tls>,
+    /// The signature on each request.
+    pub sign: Option<SigV4>,
 }
 
 impl Dial {
@@ -123,6 +130,7 @@ impl Dial {
             weight,
             authority: authority.to_string(),
             base_path: uri.path().trim_end_matches('/').to_owned(),
+            sign: self.sign.clone(),
         })
     }
 }
@@ -131,7 +139,8 @@ impl Dial {
 fn fingerprint(tls: &Tls) -> String {
     use sha2::{Digest, Sha256};
     let mut hash = Sha256::new();
-    for part in [tls.ca_pem.as_deref(), tls.identity_pem.as_deref(), tls.server_name.as_deref().map(str::as_bytes)] {
+    let identity = tls.identity.as_ref().map(|identity| identity.id().as_bytes());
+    for part in [tls.ca_pem.as_deref(), identity, tls.server_name.as_deref().map(str::as_bytes)] {
         let part = part.unwrap_or_default();
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);

@@ -12,6 +12,7 @@ use crate::gateway::Stop;
 use crate::limit::Limits;
 use crate::mode::Shadowed;
 use crate::screen::Screen;
+use crate::secret::Secrets;
 use crate::transform::{RequestTransform, ResponseTransform};
 
 /// One entry of `routes`, compiled.
@@ -45,6 +46,8 @@ pub struct Route {
     pub timing: bool,
     /// Where it goes.
     pub to: Destination,
+    /// The secrets that identifying callers and going there need.
+    pub secrets: Secrets,
 }
 
 /// Time limits of a route; `None` is no limit of its own.

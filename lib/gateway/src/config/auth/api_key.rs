@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::auth::{ApiKeys, Method, Pepper};
+use crate::secret::Secret;
 
 use super::super::read::{Fields, items};
 use super::super::tree::Node;
@@ -12,11 +13,7 @@ impl Reader<'_> {
     pub(super) fn api_key(&mut self, name: &str, node: &Node, path: &str) -> Option<Arc<dyn Method>> {
         let mut fields = Fields::of(node, "`api_key`", &mut self.problems)?;
         let header = fields.need("header", &mut self.problems).and_then(|node| self.header_name(node));
-        let mut missing = None;
-        let peppers = match fields.take("pepper") {
-            Some(node) => items(node).iter().map(|node| self.pepper(node, path, &mut missing)).collect(),
-            None => Vec::new(),
-        };
+        let peppers = fields.take("pepper").map(items).unwrap_or_default();
         if peppers.is_empty() {
             self.problems.error(
                 fields.place(),
@@ -26,31 +23,26 @@ impl Reader<'_> {
         }
         fields.finish(&mut self.problems);
         // One that is not there was told, and what needs it answers 503.
-        let keys = Arc::new(ApiKeys::new(
-            name,
-            header?,
-            peppers.into_iter().flatten().collect(),
-            missing,
-            Arc::clone(&self.bulletin),
-        ));
+        let peppers = peppers.iter().filter_map(|node| self.pepper(node, path)).collect();
+        let keys = Arc::new(ApiKeys::new(name, header?, peppers, Arc::clone(&self.bulletin)));
         self.api_keys.push(Arc::clone(&keys));
         Some(keys)
     }
 
-    fn pepper(&mut self, node: &Node, path: &str, missing: &mut Option<String>) -> Option<Pepper> {
-        let secret = self.secret(node, path, missing)?;
-        let reference = self.problems.text(node, "a pepper")?;
-        let pepper = Pepper::new(&reference, &secret);
-        if pepper.is_none() {
+    fn pepper(&mut self, node: &Node, path: &str) -> Option<Arc<Secret>> {
+        let secret = self.live_secret(node, path)?;
+        if let Some(value) = secret.get()
+            && value.len() < Pepper::SHORTEST
+        {
             let least = Pepper::SHORTEST;
             self.problems.error(
                 node.place,
                 format!(
                     "the pepper must have {least} bytes at least, it has {}: use what `openssl rand -base64 32` prints",
-                    secret.len()
+                    value.len()
                 ),
             );
         }
-        pepper
+        Some(secret)
     }
 }

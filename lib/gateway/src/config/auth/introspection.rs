@@ -26,7 +26,7 @@ impl Reader<'_> {
         let before = self.problems.count(Severity::Error);
         let ca = self.trusted_authorities(&mut fields, path);
         let endpoint = fields.need("url", &mut self.problems).and_then(|node| self.endpoint(node, "`url`", ca));
-        let client = fields.need("client", &mut self.problems).and_then(|node| self.client(node, path));
+        let client = fields.need("client", &mut self.problems).and_then(|node| self.introspection_client(node, path));
         let timeout = fields.take("timeout").and_then(|node| self.timeout(node)).unwrap_or(TIMEOUT);
         let cache = fields.take("cache").and_then(|node| self.cache_time(node)).unwrap_or(CACHE);
         let issuer = fields.take("issuer").and_then(|node| self.problems.text(node, "`issuer`"));
@@ -45,7 +45,7 @@ impl Reader<'_> {
     }
 
     /// Who the gateway is there.
-    fn client(&mut self, node: &Node, path: &str) -> Option<IntrospectionClient> {
+    fn introspection_client(&mut self, node: &Node, path: &str) -> Option<IntrospectionClient> {
         let mut fields = Fields::of(node, "`client`", &mut self.problems)?;
         let id = fields.need("id", &mut self.problems).and_then(|node| self.fixed_text(node, "`id`"));
         let secret = fields.need("secret", &mut self.problems).and_then(|node| self.live_secret(node, path));

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::{AUTHORIZATION, COOKIE};
 
 use crate::auth::Method;
@@ -271,19 +270,13 @@ impl Reader<'_> {
     }
 
     fn shared_secret(&mut self, node: &Node, algorithms: &[Algorithm], path: &str) -> Option<Arc<Secret>> {
-        let mut missing = None;
-        let value = self.secret(node, path, &mut missing);
-        let reference = self.problems.text(node, "a secret")?;
-        match &value {
-            Some(value) => {
-                if let Err(why) = KeySet::secret(value, algorithms, 0) {
-                    self.problems.error(node.place, format!("the secret is too short: {why} (RFC 7518 §3.2)"));
-                }
-            }
-            // One that is not there was told, and what needs it answers 503.
-            None => drop(missing?),
+        let secret = self.live_secret(node, path)?;
+        if let Some(value) = secret.get()
+            && let Err(why) = KeySet::secret(&value, algorithms, 0)
+        {
+            self.problems.error(node.place, format!("the secret is too short: {why} (RFC 7518 §3.2)"));
         }
-        Some(Arc::new(Secret::new(&reference, value.map(Bytes::from))))
+        Some(secret)
     }
 }
 

@@ -1,9 +1,12 @@
 //! `auth:`, a method a file, and the `auth` of routes.
 
 mod api_key;
+mod basic;
 mod caller;
 mod client_certificate;
+mod external;
 mod forward;
+mod hmac;
 mod iam;
 mod introspection;
 mod jwt;
@@ -27,14 +30,14 @@ type ReadMethod = fn(&mut Reader<'_>, &str, &Node, &str) -> Option<Arc<dyn Metho
 /// The methods by their words.
 const METHODS: &[(&str, ReadMethod)] = &[
     ("api_key", |reader, name, node, path| reader.api_key(name, node, path)),
+    ("hmac", |reader, _, node, path| reader.hmac(node, path)),
+    ("basic", |reader, name, node, path| reader.basic_auth(name, node, path)),
+    ("external", |reader, _, node, path| reader.external(node, path)),
     ("client_certificate", |reader, name, node, path| reader.client_certificate(name, node, path)),
     ("iam", |reader, name, node, path| reader.iam(name, node, path)),
     ("jwt", |reader, name, node, path| reader.jwt(name, node, path)),
     ("introspection", |reader, name, node, path| reader.introspection(name, node, path)),
 ];
-
-/// The methods that are to come.
-const LATER: &[&str] = &["hmac", "basic", "external"];
 
 impl Reader<'_> {
     /// All entries of `auth` of one file.
@@ -50,14 +53,16 @@ impl Reader<'_> {
                 self.problems.error(key.place, format!("the `auth` \"{}\" is declared twice", key.name));
                 continue;
             }
+            self.used.clear();
             let method = self.auth_method(&key.name, node, &document.path);
+            let secrets = self.used_secrets();
+            self.secrets_of_auth.insert(key.name.clone(), secrets);
             self.auth.insert(key.name.clone(), method.map(Arc::new));
         }
     }
 
     fn auth_method(&mut self, name: &str, node: &Node, path: &str) -> Option<Entry> {
         let mut fields = Fields::of(node, "an `auth`", &mut self.problems)?;
-        fields.later(LATER);
         let place = fields.place();
         let before = self.problems.count(Severity::Error);
         let mut found = Vec::new();
