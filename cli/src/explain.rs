@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use clap::Args;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use tollgate::auth::{Assumed, Auth, Caller};
@@ -185,10 +186,15 @@ fn story(asked: &str, gateway: &Gateway, served: &Served, noted: &Noted, assumed
             story.line("forward", text);
         }
     }
+    let unsigned = exchange.stopped_by.is_some_and(|code| FORWARD.contains(&code));
+    if unsigned {
+        story.line("forward", &format!("stops here, {}", stopped(served)));
+    }
     if exchange.upstream.is_none() && !stops {
         story.line("answer", what("to"));
     }
-    let pretended = if exchange.upstream.is_some() { " (as if the upstream had answered 200)" } else { "" };
+    let pretended =
+        if exchange.upstream.is_some() && !unsigned { " (as if the upstream had answered 200)" } else { "" };
     story.line("status", &format!("{}{pretended}", served.response.status.as_u16()));
     for (name, value) in &served.response.headers {
         story.line("header", &format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())));
@@ -284,7 +290,10 @@ const STAGES: [(&str, &[&str]); 6] = [
     ("limit", &["plan_unknown", "over_limit", "state_unavailable"]),
 ];
 
-/// An upstream that sends nothing: it notes the request and answers 200.
+/// The reason codes of a forward that has nothing to sign a request with.
+const FORWARD: &[&str] = &["secret_unavailable", "upstream_unsigned"];
+
+/// An upstream that sends nothing: it notes the request and answers 200, and a token to whoever asks for one.
 #[derive(Debug, Default)]
 struct Noted {
     sent: Mutex<Vec<Vec<String>>>,
@@ -306,6 +315,10 @@ impl Upstream for Noted {
             lines.push(format!("signed with sigv4 for {service} in {region}"));
         }
         self.sent.lock().unwrap_or_else(PoisonError::into_inner).push(lines);
-        Box::pin(async { Ok(Response::empty(StatusCode::OK)) })
+        let mut answer = Response::empty(StatusCode::OK);
+        if matches!(&outbound.body, Body::Full(form) if form.starts_with(b"grant_type=client_credentials")) {
+            answer.body = Body::Full(Bytes::from_static(br#"{"access_token": "token", "token_type": "Bearer"}"#));
+        }
+        Box::pin(async { Ok(answer) })
     }
 }
