@@ -1,4 +1,5 @@
-//! `tollgate explain`: the pipeline of production, with an upstream that only notes what would have been sent.
+//! `tollgate explain`: the pipeline of production, with upstreams that only note what would have been sent. Whoever is
+//! asked who calls (a token's issuer, an introspection endpoint…) is asked.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
@@ -9,6 +10,7 @@ use bytes::Bytes;
 use clap::Args;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use tollgate::auth::{Assumed, Auth, Caller};
+use tollgate::call::is_own;
 use tollgate::clock::{Clock, SystemClock};
 use tollgate::exchange::{Body, Exchange, Origin, Request, Response, Scheme, Served};
 use tollgate::forward::sign::SigV4;
@@ -17,12 +19,14 @@ use tollgate::forward::{BoxFuture, Destination, Outbound, Target, Upstream, Upst
 use tollgate::gateway::{Gateway, World};
 use tollgate::route::Route;
 use tollgate::table::{Reading, Which};
+use tollgate_adapters::upstream::HttpUpstream;
 
 use crate::load::{self, ConfigFile, Outside, SecretsOption, StateOption};
 use crate::mixed::Mixed;
 use crate::{Failure, line};
 
-/// Says which route takes a request, what each stage makes of it, and what would be sent on. Nothing is sent.
+/// Says which route takes a request, what each stage makes of it, and what would be sent on. Nothing is sent on; whoever knows who
+/// calls is asked.
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
     #[command(flatten)]
@@ -58,8 +62,9 @@ impl Explain {
         let assumed = self.assumed()?;
         let compiled = self.config.compile()?;
         load::runtime()?.block_on(async {
-            let noted = Arc::new(Noted::default());
             let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+            let outside = Outside::new(&clock);
+            let noted = Arc::new(Noted::new(&outside));
             let control = StateOption { state: self.state.clone() }.open_standing().await?;
             // The connection is made before the request, which would not wait for it.
             let connected = control.get_many(Which::Control, &["ak#"], Reading::Eventual).await;
@@ -67,7 +72,7 @@ impl Explain {
             let world = World {
                 table: Arc::new(Mixed::new(control)),
                 upstream: Arc::clone(&noted) as _,
-                vault: self.secrets.vault(Outside::new(&clock))?,
+                vault: self.secrets.vault(outside)?,
                 clock,
                 environments: Some(NonZeroU32::MIN),
             };
@@ -293,14 +298,28 @@ const STAGES: [(&str, &[&str]); 6] = [
 /// The reason codes of a forward that has nothing to sign a request with.
 const FORWARD: &[&str] = &["secret_unavailable", "upstream_unsigned"];
 
-/// An upstream that sends nothing: it notes the request and answers 200, and a token to whoever asks for one.
-#[derive(Debug, Default)]
+/// Upstreams that get nothing: it notes the request and answers 200. The gateway's own calls are made: what they carry
+/// is not to be shown, and without them nobody could say who calls. But tokens for upstreams are made up, since nothing
+/// is sent there.
+#[derive(Debug)]
 struct Noted {
     sent: Mutex<Vec<Vec<String>>>,
+    own: Arc<HttpUpstream>,
+}
+
+impl Noted {
+    fn new(outside: &Outside) -> Self {
+        Self { sent: Mutex::default(), own: Arc::clone(&outside.upstream) }
+    }
 }
 
 impl Upstream for Noted {
     fn send<'a>(&'a self, target: &'a Target, outbound: Outbound) -> BoxFuture<'a, Result<Response, UpstreamFault>> {
+        let asks_for_token =
+            matches!(&outbound.body, Body::Full(form) if form.starts_with(b"grant_type=client_credentials"));
+        if is_own(target) && !asks_for_token {
+            return self.own.send(target, outbound);
+        }
         let mut lines = vec![
             format!("to {}:{} ({})", target.host, target.port, target.protocol.as_str()),
             format!("{} {}", outbound.method, outbound.uri),
@@ -316,7 +335,7 @@ impl Upstream for Noted {
         }
         self.sent.lock().unwrap_or_else(PoisonError::into_inner).push(lines);
         let mut answer = Response::empty(StatusCode::OK);
-        if matches!(&outbound.body, Body::Full(form) if form.starts_with(b"grant_type=client_credentials")) {
+        if asks_for_token {
             answer.body = Body::Full(Bytes::from_static(br#"{"access_token": "token", "token_type": "Bearer"}"#));
         }
         Box::pin(async { Ok(answer) })

@@ -15,6 +15,7 @@ mod door;
 mod dynamo;
 mod environments;
 mod hostile;
+mod identity;
 mod keys;
 mod lambda;
 mod local_door;

@@ -58,6 +58,9 @@ impl Endpoint {
         let tls = ca_pem.map(|pem| Tls { ca_pem: Some(pem.to_vec().into()), ..Tls::default() });
         let dial = Dial { protocol: Protocol::Auto, connect_timeout: Duration::from_secs(1), tls, sign: None };
         let scheme = uri.scheme_str().ok_or(FORM)?;
+        if dial.tls.is_some() && scheme == "http" {
+            return Err("must be https:// where there is a `ca`");
+        }
         if url.contains('#') {
             return Err("must not carry a fragment");
         }
@@ -65,7 +68,8 @@ impl Endpoint {
         if target.tls.is_none() && !is_loopback(&target.host) {
             return Err("must be https://, or on this machine");
         }
-        Ok(Self { target, uri })
+        let key = format!("{OWN}{}", target.key).into();
+        Ok(Self { target: Target { key, ..target }, uri })
     }
 
     /// The same endpoint, with a signature on each call.
@@ -107,6 +111,14 @@ impl Endpoint {
             Err(_) => Err(format!("{host}: no answer within {timeout:?}")),
         }
     }
+}
+
+/// How the keys of targets begin that the gateway calls itself.
+const OWN: &str = "own ";
+
+/// Whether what goes to this target is a call of the gateway's own, and no request of a client.
+pub fn is_own(target: &Target) -> bool {
+    target.key.starts_with(OWN)
 }
 
 /// Whether a host is this machine.

@@ -20,10 +20,14 @@ mod tls;
 
 /// A clock that tests move.
 #[derive(Debug, Clone)]
-struct Hand(Arc<AtomicU64>);
+pub(crate) struct Hand(Arc<AtomicU64>);
 
 impl Hand {
-    fn forward(&self, by: Duration) {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(AtomicU64::new(1_800_000_000_000_000_000)))
+    }
+
+    pub(crate) fn forward(&self, by: Duration) {
         self.0.fetch_add(u64::try_from(by.as_nanos()).unwrap(), Ordering::Relaxed);
     }
 }
@@ -39,7 +43,7 @@ fn upstream() -> Arc<HttpUpstream> {
 }
 
 fn upstream_with(settings: UpstreamSettings) -> (Arc<HttpUpstream>, Hand) {
-    let hand = Hand(Arc::new(AtomicU64::new(1_800_000_000_000_000_000)));
+    let hand = Hand::new();
     (HttpUpstream::new(settings, Arc::new(hand.clone())), hand)
 }
 

@@ -86,6 +86,11 @@ impl Algorithm {
         matches!(self, Self::Hs256 | Self::Hs384 | Self::Hs512)
     }
 
+    /// Whether what is signed is the SHA-256 of a message.
+    pub(super) const fn signs_sha256(self) -> bool {
+        matches!(self, Self::Rs256 | Self::Ps256 | Self::Es256)
+    }
+
     /// The shortest secret that it takes, in bytes: that of its hash (RFC 7518 §3.2).
     pub fn shortest_secret(self) -> usize {
         match self.scheme() {

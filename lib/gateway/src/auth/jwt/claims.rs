@@ -54,41 +54,10 @@ impl Rules {
     /// # Errors
     /// What is not, for the log.
     pub(super) fn check(&self, claims: &Map<String, Value>) -> Result<Window, String> {
-        match claims.get("iss") {
-            Some(Value::String(issuer)) if *issuer == self.issuer => {}
-            Some(Value::String(issuer)) => return Err(format!("the token's iss is {:?}", short(issuer))),
-            Some(_) => return Err("the token's iss is no string".to_owned()),
-            None => return Err("the token has no iss".to_owned()),
-        }
-        self.audience(claims)?;
-        for (name, wanted) in &self.require {
-            if !claims.get(name).is_some_and(|value| same(value, wanted)) {
-                return Err(format!("the token's {name} is not {wanted}"));
-            }
-        }
+        issued_by(&self.issuer, claims)?;
+        audience(&self.audiences, self.audience_claim.as_deref(), claims)?;
+        required(&self.require, claims)?;
         self.window(claims)
-    }
-
-    fn audience(&self, claims: &Map<String, Value>) -> Result<(), String> {
-        let (name, audience) = match (claims.get("aud"), &self.audience_claim) {
-            (Some(aud), _) => ("aud", Some(aud)),
-            (None, Some(name)) => (name.as_str(), claims.get(name)),
-            (None, None) => ("aud", None),
-        };
-        let given = match audience {
-            Some(Value::String(text)) => vec![text.as_str()],
-            Some(Value::Array(list)) => match list.iter().map(Value::as_str).collect() {
-                Some(given) => given,
-                None => return Err(format!("the token's {name} is no list of strings")),
-            },
-            Some(_) => return Err(format!("the token's {name} is neither a string nor a list of strings")),
-            None if self.audiences.is_empty() => return Ok(()),
-            None => return Err(format!("the token has no {name}")),
-        };
-        if self.audiences.is_empty() || given.iter().any(|given| self.audiences.iter().any(|own| own == given)) {
-            return Ok(());
-        }
-        Err(format!("the token's {name} is {:?}", short(&given.join(" "))))
     }
 
     fn window(&self, claims: &Map<String, Value>) -> Result<Window, String> {
@@ -105,8 +74,62 @@ impl Rules {
     }
 }
 
+/// Whether `iss` is this issuer.
+///
+/// # Errors
+/// What it is instead, for the log.
+pub(in crate::auth) fn issued_by(wanted: &str, claims: &Map<String, Value>) -> Result<(), String> {
+    match claims.get("iss") {
+        Some(Value::String(issuer)) if issuer == wanted => Ok(()),
+        Some(Value::String(issuer)) => Err(format!("the token's iss is {:?}", short(issuer))),
+        Some(_) => Err("the token's iss is no string".to_owned()),
+        None => Err("the token has no iss".to_owned()),
+    }
+}
+
+/// Whether `aud`, or where there is none the claim that stands for it, is one of these; any will do where these are none.
+///
+/// # Errors
+/// What it is instead, for the log.
+pub(in crate::auth) fn audience(
+    audiences: &[String],
+    claim: Option<&str>,
+    claims: &Map<String, Value>,
+) -> Result<(), String> {
+    let (name, audience) = match (claims.get("aud"), claim) {
+        (Some(aud), _) => ("aud", Some(aud)),
+        (None, Some(name)) => (name, claims.get(name)),
+        (None, None) => ("aud", None),
+    };
+    let given = match audience {
+        Some(Value::String(text)) => vec![text.as_str()],
+        Some(Value::Array(list)) => match list.iter().map(Value::as_str).collect() {
+            Some(given) => given,
+            None => return Err(format!("the token's {name} is no list of strings")),
+        },
+        Some(_) => return Err(format!("the token's {name} is neither a string nor a list of strings")),
+        None if audiences.is_empty() => return Ok(()),
+        None => return Err(format!("the token has no {name}")),
+    };
+    if audiences.is_empty() || given.iter().any(|given| audiences.iter().any(|own| own == given)) {
+        return Ok(());
+    }
+    Err(format!("the token's {name} is {:?}", short(&given.join(" "))))
+}
+
+/// Whether claims have the values that they must have.
+///
+/// # Errors
+/// Which one has not, for the log.
+pub(in crate::auth) fn required(wanted: &[(String, Value)], claims: &Map<String, Value>) -> Result<(), String> {
+    match wanted.iter().find(|(name, wanted)| !claims.get(name).is_some_and(|value| same(value, wanted))) {
+        Some((name, wanted)) => Err(format!("the token's {name} is not {wanted}")),
+        None => Ok(()),
+    }
+}
+
 /// A NumericDate (RFC 7519 §2): seconds, which may have a fraction.
-fn date(claims: &Map<String, Value>, name: &str) -> Result<Option<Timestamp>, String> {
+pub(in crate::auth) fn date(claims: &Map<String, Value>, name: &str) -> Result<Option<Timestamp>, String> {
     let Some(value) = claims.get(name) else { return Ok(None) };
     let Value::Number(number) = value else { return Err(format!("the token's {name} is no number")) };
     if let Some(secs) = number.as_u64().filter(|secs| *secs <= LAST) {

@@ -9,11 +9,16 @@ use serde_json::{Map, Number, Value};
 /// How deeply values may be nested.
 const DEEPEST: usize = 32;
 
+/// How many members are few.
+const FEW: usize = 32;
+
+const TWICE: &str = "it has a member twice";
+
 /// The object that is all of `bytes`.
 ///
 /// # Errors
 /// Why there is none.
-pub(super) fn object(bytes: &[u8]) -> Result<Map<String, Value>, String> {
+pub(in crate::auth) fn object(bytes: &[u8]) -> Result<Map<String, Value>, String> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = Strict(DEEPEST).deserialize(&mut deserializer).map_err(|error| error.to_string())?;
     deserializer.end().map_err(|error| error.to_string())?;
@@ -22,6 +27,41 @@ pub(super) fn object(bytes: &[u8]) -> Result<Map<String, Value>, String> {
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
             Err("it is no object".to_owned())
         }
+    }
+}
+
+/// The members of the object that is all of `bytes`, where it has few: they are looked through one by one.
+///
+/// # Errors
+/// Why there are none.
+pub(super) fn members(bytes: &[u8]) -> Result<Vec<(String, Value)>, String> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let members = deserializer.deserialize_map(Few).map_err(|error| error.to_string())?;
+    deserializer.end().map_err(|error| error.to_string())?;
+    Ok(members)
+}
+
+struct Few;
+
+impl<'de> Visitor<'de> for Few {
+    type Value = Vec<(String, Value)>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members: Self::Value = Vec::with_capacity(4);
+        while let Some(name) = map.next_key::<String>()? {
+            if members.iter().any(|(other, _)| *other == name) {
+                return Err(A::Error::custom(TWICE));
+            }
+            if members.len() == FEW {
+                return Err(A::Error::custom(format!("it has more than {FEW} members")));
+            }
+            members.push((name, map.next_value_seed(Strict(DEEPEST - 1))?));
+        }
+        Ok(members)
     }
 }
 
@@ -52,11 +92,12 @@ impl<'de> Visitor<'de> for Strict {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let inner = self.inner()?;
-        let mut members = Map::new();
+        // What is outermost has about so many members as a rule. With more room, allocators would take it for large.
+        let mut members = if self.0 == DEEPEST { Map::with_capacity(9) } else { Map::new() };
         while let Some(name) = map.next_key::<String>()? {
             let value = map.next_value_seed(inner)?;
             if members.insert(name, value).is_some() {
-                return Err(A::Error::custom("it has a member twice"));
+                return Err(A::Error::custom(TWICE));
             }
         }
         Ok(Value::Object(members))

@@ -1,5 +1,6 @@
 //! One public key, from its JWK (RFC 7517 §4, RFC 7518 §6, RFC 8037 §2) to what checks signatures.
 
+use aws_lc_rs::digest::Digest;
 use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{ED25519, ParsedPublicKey, RsaPublicKeyComponents};
 use base64::Engine;
@@ -87,9 +88,12 @@ impl Key {
         self.checks.iter().any(|(own, _)| *own == algorithm)
     }
 
-    /// Whether it signed `message`.
-    pub(super) fn signed(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
+    /// Whether it signed `message`, whose SHA-256 is `digest`.
+    pub(super) fn signed(&self, algorithm: Algorithm, message: &[u8], digest: &Digest, signature: &[u8]) -> bool {
         match self.checks.iter().find(|(own, _)| *own == algorithm) {
+            Some((_, Check::Public(key))) if algorithm.signs_sha256() => {
+                key.verify_digest_sig(digest, signature).is_ok()
+            }
             Some((_, Check::Public(key))) => key.verify_sig(message, signature).is_ok(),
             Some((_, Check::Secret(key))) => hmac::verify(key, message, signature).is_ok(),
             None => false,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use aws_lc_rs::digest::Digest;
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::algorithm::Algorithm;
@@ -23,6 +24,8 @@ pub struct KeySet {
     /// Grows with each set that takes the place of another: what was verified by an earlier one is verified again.
     pub generation: u64,
     keys: Vec<Key>,
+    /// Keys of no use that nobody was warned of when they were read: they are told of where a key is missed.
+    pub(in crate::auth) left_out: Vec<String>,
 }
 
 impl KeySet {
@@ -47,7 +50,7 @@ impl KeySet {
         if more {
             left_out.push(format!("keys after the first {MOST} are left out"));
         }
-        Ok((Self { generation, keys }, left_out))
+        Ok((Self { generation, keys, left_out: Vec::new() }, left_out))
     }
 
     /// The set that a secret is, for these of the HMAC algorithms.
@@ -55,7 +58,7 @@ impl KeySet {
     /// # Errors
     /// That it is too short, without a part of it.
     pub fn secret(secret: &[u8], algorithms: &[Algorithm], generation: u64) -> Result<Self, String> {
-        Ok(Self { generation, keys: vec![Key::secret(secret, algorithms)?] })
+        Ok(Self { generation, keys: vec![Key::secret(secret, algorithms)?], left_out: Vec::new() })
     }
 
     /// How many keys can be used.
@@ -78,7 +81,8 @@ impl KeySet {
         self.keys.iter().any(|key| key.serves(algorithm))
     }
 
-    /// Whether one of them signed `message`: one of the name, or where none is given any that fits.
+    /// Whether one of them signed `message`, whose SHA-256 is `digest`: one of the name, or where none is given any that
+    /// fits.
     ///
     /// # Errors
     /// Why not, for the log.
@@ -87,21 +91,24 @@ impl KeySet {
         kid: Option<&str>,
         algorithm: Algorithm,
         message: &[u8],
+        digest: &Digest,
         signature: &[u8],
     ) -> Result<(), String> {
         let named = |key: &&Key| kid.is_none_or(|kid| key.kid.as_deref() == Some(kid));
         let mut fitting = self.keys.iter().filter(named).filter(|key| key.serves(algorithm));
         let mut tried = 0;
         for key in fitting.by_ref().take(MOST_TRIED) {
-            if key.signed(algorithm, message, signature) {
+            if key.signed(algorithm, message, digest, signature) {
                 return Ok(());
             }
             tried += 1;
         }
+        let and = if self.left_out.is_empty() { "" } else { "; " };
+        let left_out = self.left_out.join("; ");
         Err(match (tried, kid) {
             (0, Some(kid)) if self.has(kid) => format!("the key {kid:?} is not one for {algorithm}"),
-            (0, Some(kid)) => format!("there is no key {kid:?}"),
-            (0, None) => format!("there is no key for {algorithm}"),
+            (0, Some(kid)) => format!("there is no key {kid:?}{and}{left_out}"),
+            (0, None) => format!("there is no key for {algorithm}{and}{left_out}"),
             _ if fitting.next().is_some() => format!("it names no key, and none of the first {MOST_TRIED} signed it"),
             _ => "the signature is wrong".to_owned(),
         })

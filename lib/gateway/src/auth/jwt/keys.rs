@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use tokio::time::Instant;
+
 use super::algorithm::Algorithm;
 use super::key_set::KeySet;
+use crate::auth::issuer::Published;
 use crate::exchange::After;
 use crate::gateway::World;
 use crate::secret::{Derived, Secret};
@@ -14,6 +17,8 @@ use crate::secret::{Derived, Secret};
 pub enum Keys {
     /// Keys of a file.
     Fixed(Arc<KeySet>),
+    /// Keys that the issuer publishes.
+    Published(Published),
     /// A secret that the issuer has too.
     Secret(Derived<KeySet>),
 }
@@ -27,18 +32,20 @@ impl Keys {
         }))
     }
 
-    /// The keys now, where a token names `kid`.
+    /// The keys now, where a token names `kid`, by `deadline` at the latest.
     ///
     /// # Errors
     /// Why there are none, for the log.
     pub(super) async fn get(
         &self,
-        _kid: Option<&str>,
-        _world: &World,
-        _after: &mut After,
+        kid: Option<&str>,
+        deadline: Option<Instant>,
+        world: &World,
+        after: &mut After,
     ) -> Result<Arc<KeySet>, String> {
         match self {
             Self::Fixed(keys) => Ok(Arc::clone(keys)),
+            Self::Published(keys) => keys.get(kid, deadline, world, after).await,
             Self::Secret(secret) => secret.get(),
         }
     }
@@ -47,6 +54,7 @@ impl Keys {
     pub(super) fn describe(&self) -> String {
         match self {
             Self::Fixed(keys) => format!("{} keys of a file", keys.len()),
+            Self::Published(keys) => keys.describe(),
             Self::Secret(secret) => secret.secret().reference().to_owned(),
         }
     }
@@ -54,7 +62,7 @@ impl Keys {
     /// The name of the key that a token wants: with one secret, it is that one whatever it is called.
     pub(super) fn kid<'t>(&self, named: Option<&'t str>) -> Option<&'t str> {
         match self {
-            Self::Fixed(_) => named,
+            Self::Fixed(_) | Self::Published(_) => named,
             Self::Secret(_) => None,
         }
     }

@@ -4,8 +4,8 @@
 //! neither keys nor a signature. Nothing of it counts until the signature is verified.
 
 mod algorithm;
-mod claims;
-mod json;
+pub(super) mod claims;
+pub(super) mod json;
 mod jwk;
 mod key;
 mod key_set;
@@ -17,9 +17,9 @@ mod tests;
 mod token;
 mod weak;
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{Digest, SHA256, digest};
 use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 
@@ -30,13 +30,14 @@ pub use keys::Keys;
 pub use source::Source;
 
 use super::caller::Caller;
+use super::key::Hash;
 use super::mapping::Mapping;
 use super::{Challenge, Denied, Method, Presented};
 use crate::clock::Timestamp;
 use crate::exchange::{After, Request};
 use crate::forward::BoxFuture;
 use crate::gateway::World;
-use remembered::{Remembered, Verified};
+use remembered::{LARGEST, Remembered, Verified};
 use token::{Token, short};
 
 /// An entry of `auth` that identifies by tokens.
@@ -74,31 +75,38 @@ impl Jwt {
     }
 
     async fn caller(&self, asked: &Presented<'_>, world: &World, after: &mut After) -> Result<Caller, Denied> {
-        let token = self.presented(asked).map_err(|why| self.invalid(&why))?.ok_or(Denied::Missing)?;
-        let text = std::str::from_utf8(&token).map_err(|_| self.invalid("the token is no text"))?;
-        let hash = Remembered::hash(&self.name, text);
+        let token = Source::only(&self.policy.from, asked).map_err(|why| self.invalid(&why))?.ok_or(Denied::Missing)?;
+        let (signed, signature) = token::split(&token).map_err(|why| self.invalid(&why))?;
+        let digest = digest(&SHA256, signed);
+        let hash: Option<Hash> = digest.as_ref().try_into().ok().filter(|_| token.len() <= LARGEST);
         if let Some(hash) = &hash
-            && let Some(verified) = self.remembered.get(hash)
+            && let Some(verified) = self.remembered.get(hash, signature)
         {
-            let keys = self.keys(verified.kid.as_deref(), world, after).await?;
+            let keys = self.keys(verified.kid.as_deref(), asked, world, after).await?;
             if keys.generation == verified.generation {
                 verified.window.holds(asked.now).map_err(|why| self.invalid(&why))?;
                 return Ok(verified.caller.clone());
             }
             self.remembered.forget(hash);
         }
-        let judged = self.judge(text, asked.now).map_err(|why| self.invalid(&why))?;
-        let keys = self.keys(judged.token.kid.as_deref(), world, after).await?;
-        let verified = self.verify(judged, &keys).map_err(|why| self.invalid(&why))?;
+        let judged = self.judge(signed, signature, asked.now).map_err(|why| self.invalid(&why))?;
+        let keys = self.keys(judged.token.kid.as_deref(), asked, world, after).await?;
+        let verified = self.verify(judged, signed, &digest, &keys).map_err(|why| self.invalid(&why))?;
         let caller = verified.caller.clone();
         if let Some(hash) = hash {
-            self.remembered.keep(hash, verified);
+            self.remembered.keep(hash, signature, verified);
         }
         Ok(caller)
     }
 
-    async fn keys(&self, kid: Option<&str>, world: &World, after: &mut After) -> Result<Arc<KeySet>, Denied> {
-        let keys = self.policy.keys.get(kid, world, after).await;
+    async fn keys(
+        &self,
+        kid: Option<&str>,
+        asked: &Presented<'_>,
+        world: &World,
+        after: &mut After,
+    ) -> Result<Arc<KeySet>, Denied> {
+        let keys = self.policy.keys.get(kid, asked.origin.deadline, world, after).await;
         keys.map_err(|why| Denied::Unchecked(format!("{}: {why}", self.name)))
     }
 
@@ -106,22 +114,15 @@ impl Jwt {
         Denied::Invalid(format!("{}: {why}", self.name))
     }
 
-    /// The one token of a request. Two are refused: which of them would an upstream believe?
-    fn presented<'r>(&self, asked: &Presented<'r>) -> Result<Option<Cow<'r, [u8]>>, String> {
-        let mut all = self.policy.from.iter().flat_map(|source| source.tokens(asked));
-        let one = all.next();
-        if all.next().is_some() { Err("there is more than one token".to_owned()) } else { Ok(one) }
-    }
-
     /// All that can be said of a token without its key.
-    fn judge<'t>(&self, text: &'t str, now: Timestamp) -> Result<Judged<'t>, String> {
-        let token = Token::parse(text)?;
+    fn judge(&self, signed: &[u8], signature: &[u8], now: Timestamp) -> Result<Judged, String> {
+        let token = Token::parse(signed, signature)?;
         let policy = &self.policy;
         if !policy.algorithms.contains(&token.algorithm) {
             return Err(format!("the token's alg {} is not one of `algorithms`", token.algorithm));
         }
         if let Some(typ) = &token.typ
-            && !policy.types.contains(&media_type(typ))
+            && !policy.types.iter().any(|own| own.eq_ignore_ascii_case(media_type(typ)))
         {
             return Err(format!("the token's typ is {:?}", short(typ)));
         }
@@ -133,26 +134,28 @@ impl Jwt {
         Ok(Judged { token, window, caller: Caller::of(identity) })
     }
 
-    /// Whether a key of these signed it.
-    fn verify(&self, judged: Judged<'_>, keys: &KeySet) -> Result<Verified, String> {
+    /// Whether a key of these signed it: what was signed, whose SHA-256 is `digest`.
+    fn verify(&self, judged: Judged, signed: &[u8], digest: &Digest, keys: &KeySet) -> Result<Verified, String> {
         let Judged { token, window, caller } = judged;
         let kid = self.policy.keys.kid(token.kid.as_deref());
-        keys.signed(kid, token.algorithm, token.signed, &token.signature)?;
+        keys.signed(kid, token.algorithm, signed, digest, &token.signature)?;
         Ok(Verified { caller, window, kid: token.kid, generation: keys.generation })
     }
 }
 
 /// A token that is good if it was signed by the right key.
-struct Judged<'t> {
-    token: Token<'t>,
+struct Judged {
+    token: Token,
     window: claims::Window,
     caller: Caller,
 }
 
-/// A `typ` as it is compared: a media type whose `application/` may be left out (RFC 7515 §4.1.9).
-fn media_type(typ: &str) -> String {
-    let typ = typ.to_ascii_lowercase();
-    typ.strip_prefix("application/").map_or_else(|| typ.clone(), str::to_owned)
+/// A `typ` as it is compared, case aside: a media type whose `application/` may be left out (RFC 7515 §4.1.9).
+fn media_type(typ: &str) -> &str {
+    match typ.split_at_checked("application/".len()) {
+        Some((prefix, rest)) if prefix.eq_ignore_ascii_case("application/") => rest,
+        _ => typ,
+    }
 }
 
 impl Method for Jwt {

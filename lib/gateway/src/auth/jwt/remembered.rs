@@ -1,19 +1,21 @@
 //! Tokens that were verified: one that comes again costs a hash, and no signature.
+//!
+//! The hash is the SHA-256 of what is signed, so that checking a signature of it needs no other; the signature itself is
+//! compared. Each entry of `auth` remembers its own.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use aws_lc_rs::digest::{Context, SHA256};
 
 use super::claims::Window;
 use crate::auth::caller::Caller;
 use crate::auth::key::Hash;
 use crate::auth::recent::Recent;
+use crate::edge::equal;
 
 /// How many tokens are remembered.
 const MOST: usize = 2_048;
 
 /// Tokens above this size are verified each time, so that what is remembered is bounded in bytes too.
-const LARGEST: usize = 8 * 1024;
+pub(super) const LARGEST: usize = 8 * 1024;
 
 /// What is known of a token that was verified.
 #[derive(Debug)]
@@ -26,8 +28,11 @@ pub(super) struct Verified {
     pub(super) generation: u64,
 }
 
+/// What is known, and the signature that it is known with, as it came.
+type Known = (Arc<Verified>, Box<[u8]>);
+
 #[derive(Debug)]
-pub(super) struct Remembered(Mutex<Recent<Arc<Verified>>>);
+pub(super) struct Remembered(Mutex<Recent<Known>>);
 
 impl Default for Remembered {
     fn default() -> Self {
@@ -36,31 +41,22 @@ impl Default for Remembered {
 }
 
 impl Remembered {
-    /// What stands for a token of an entry of `auth`; `None` where it is too large to be remembered.
-    pub(super) fn hash(entry: &str, token: &str) -> Option<Hash> {
-        if token.len() > LARGEST {
-            return None;
-        }
-        let mut hash = Context::new(&SHA256);
-        hash.update(entry.as_bytes());
-        hash.update(&[0]);
-        hash.update(token.as_bytes());
-        hash.finish().as_ref().try_into().ok()
+    pub(super) fn get(&self, hash: &Hash, signature: &[u8]) -> Option<Arc<Verified>> {
+        let mut known = self.lock();
+        let (verified, own) = known.get(hash)?;
+        // In a time that does not tell how much of it was right: who knows what was signed may not find out the rest.
+        equal(own, signature).then(|| Arc::clone(verified))
     }
 
-    pub(super) fn get(&self, hash: &Hash) -> Option<Arc<Verified>> {
-        self.lock().get(hash).map(|verified| Arc::clone(verified))
-    }
-
-    pub(super) fn keep(&self, hash: Hash, verified: Verified) {
-        self.lock().keep(hash, Arc::new(verified));
+    pub(super) fn keep(&self, hash: Hash, signature: &[u8], verified: Verified) {
+        self.lock().keep(hash, (Arc::new(verified), signature.into()));
     }
 
     pub(super) fn forget(&self, hash: &Hash) {
         self.lock().forget(hash);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Recent<Arc<Verified>>> {
+    fn lock(&self) -> MutexGuard<'_, Recent<Known>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -22,8 +22,18 @@ pub enum Source {
 }
 
 impl Source {
+    /// The one token in these places. Two are refused: which of them would an upstream believe?
+    ///
+    /// # Errors
+    /// That there is more than one.
+    pub(in crate::auth) fn only<'r>(all: &[Self], asked: &Presented<'r>) -> Result<Option<Cow<'r, [u8]>>, String> {
+        let mut tokens = all.iter().flat_map(|source| source.tokens(asked));
+        let one = tokens.next();
+        if tokens.next().is_some() { Err("there is more than one token".to_owned()) } else { Ok(one) }
+    }
+
     /// All tokens in this place, as they came.
-    pub(super) fn tokens<'r>(&self, asked: &Presented<'r>) -> Vec<Cow<'r, [u8]>> {
+    fn tokens<'r>(&self, asked: &Presented<'r>) -> Vec<Cow<'r, [u8]>> {
         match self {
             Self::Header(name) => asked
                 .headers
@@ -51,7 +61,7 @@ impl Source {
     }
 
     /// Takes the tokens of this place off a request, and nothing else.
-    pub(super) fn strip(&self, request: &mut Request) {
+    pub(in crate::auth) fn strip(&self, request: &mut Request) {
         match self {
             Self::Header(name) => {
                 retain(

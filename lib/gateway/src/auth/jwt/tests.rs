@@ -55,7 +55,7 @@ fn policy(keys: Keys) -> Policy {
     Policy {
         algorithms: match keys {
             Keys::Secret(_) => vec![Algorithm::Hs256, Algorithm::Hs384, Algorithm::Hs512],
-            _ => Algorithm::public().collect(),
+            Keys::Fixed(_) | Keys::Published(_) => Algorithm::public().collect(),
         },
         keys,
         types: vec!["jwt".to_owned(), "at+jwt".to_owned()],
@@ -92,8 +92,9 @@ fn check(jwt: &Jwt, token: &str) -> Result<Caller, String> {
 
 fn check_at(jwt: &Jwt, token: &str, now: Timestamp) -> Result<Caller, String> {
     let Keys::Fixed(keys) = &jwt.policy.keys else { panic!("its keys are fixed") };
-    let judged = jwt.judge(token, now)?;
-    jwt.verify(judged, keys).map(|verified| verified.caller)
+    let (signed, signature) = token::split(token.as_bytes())?;
+    let judged = jwt.judge(signed, signature, now)?;
+    jwt.verify(judged, signed, &digest(&SHA256, signed), keys).map(|verified| verified.caller)
 }
 
 /// What an entry makes of a request.

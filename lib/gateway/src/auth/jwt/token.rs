@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::algorithm::Algorithm;
 use super::json;
@@ -11,38 +11,48 @@ use super::key::LONGEST_KID;
 /// The longest token that is looked at, in bytes.
 pub(super) const LONGEST: usize = 16 * 1024;
 
+/// What is signed of a token, header and payload as they came, and its signature, still encoded.
+///
+/// # Errors
+/// Why it is no token that can be taken, for the log.
+pub(super) fn split(token: &[u8]) -> Result<(&[u8], &[u8]), String> {
+    if token.len() > LONGEST {
+        return Err(format!("the token has {} bytes, more than {LONGEST}", token.len()));
+    }
+    parted(token, token.iter().rposition(|byte| *byte == b'.'))
+}
+
+/// What stands before and after a dot.
+fn parted(text: &[u8], dot: Option<usize>) -> Result<(&[u8], &[u8]), String> {
+    let parts = dot.and_then(|dot| Some((text.get(..dot)?, text.get(dot + 1..)?)));
+    parts.ok_or_else(|| "the token has not exactly three parts".to_owned())
+}
+
 /// A token, taken apart; nothing of it is proven.
 #[derive(Debug)]
-pub(super) struct Token<'t> {
+pub(super) struct Token {
     pub(super) algorithm: Algorithm,
     pub(super) kid: Option<String>,
     pub(super) typ: Option<String>,
-    /// What is signed: header and payload as they came.
-    pub(super) signed: &'t [u8],
     pub(super) payload: Vec<u8>,
     pub(super) signature: Vec<u8>,
 }
 
-impl<'t> Token<'t> {
+impl Token {
+    /// The token of these parts, as [`split`] gives them.
+    ///
     /// # Errors
     /// Why it is no token that can be taken, for the log.
-    pub(super) fn parse(text: &'t str) -> Result<Self, String> {
-        if text.len() > LONGEST {
-            return Err(format!("the token has {} bytes, more than {LONGEST}", text.len()));
-        }
-        let parts: Vec<&str> = text.splitn(4, '.').collect();
-        let [header, payload, signature] = parts.as_slice() else {
-            return Err("the token has not exactly three parts".to_owned());
-        };
-        let signed = text.get(..header.len() + 1 + payload.len()).unwrap_or_default().as_bytes();
+    pub(super) fn parse(signed: &[u8], signature: &[u8]) -> Result<Self, String> {
+        let (header, payload) = parted(signed, signed.iter().position(|byte| *byte == b'.'))?;
         let Header { algorithm, kid, typ } = Header::parse(&decoded("header", header)?)?;
         let (payload, signature) = (decoded("payload", payload)?, decoded("signature", signature)?);
-        Ok(Self { algorithm, kid, typ, signed, payload, signature })
+        Ok(Self { algorithm, kid, typ, payload, signature })
     }
 }
 
 /// Base64url without padding, whitespace or stray bits at the end (RFC 7515 §2), so that a token has one form alone.
-fn decoded(part: &str, text: &str) -> Result<Vec<u8>, String> {
+fn decoded(part: &str, text: &[u8]) -> Result<Vec<u8>, String> {
     URL_SAFE_NO_PAD.decode(text).map_err(|_| format!("the token's {part} is no base64url text without padding"))
 }
 
@@ -55,32 +65,32 @@ struct Header {
 
 impl Header {
     fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let members = json::object(bytes).map_err(|why| format!("the token's header: {why}"))?;
-        if members.contains_key("crit") {
-            return Err("the token's header has `crit`, and no extension is understood here".to_owned());
+        let members = json::members(bytes).map_err(|why| format!("the token's header: {why}"))?;
+        let (mut alg, mut kid, mut typ) = (None, None, None);
+        for (name, value) in members {
+            match name.as_str() {
+                "alg" => alg = Some(text("alg", value)?),
+                "kid" => kid = Some(text("kid", value)?),
+                "typ" => typ = Some(text("typ", value)?),
+                "crit" => {
+                    return Err("the token's header has `crit`, and no extension is understood here".to_owned());
+                }
+                "b64" if value != true => return Err("the token's payload is not encoded (RFC 7797)".to_owned()),
+                "zip" | "enc" => return Err(format!("the token's header has `{name}`, as signed tokens do not")),
+                _ => {}
+            }
         }
-        if members.get("b64").is_some_and(|b64| *b64 != true) {
-            return Err("the token's payload is not encoded (RFC 7797)".to_owned());
-        }
-        if let Some(name) = ["zip", "enc"].into_iter().find(|name| members.contains_key(*name)) {
-            return Err(format!("the token's header has `{name}`, as signed tokens do not"));
-        }
-        let alg = text(&members, "alg")?.ok_or("the token's header has no alg")?;
-        let algorithm = Algorithm::named(alg).ok_or_else(|| format!("the token's alg is {:?}", short(alg)))?;
-        let kid = text(&members, "kid")?.map(str::to_owned);
+        let alg = alg.ok_or("the token's header has no alg")?;
+        let algorithm = Algorithm::named(&alg).ok_or_else(|| format!("the token's alg is {:?}", short(&alg)))?;
         if kid.as_ref().is_some_and(|kid| kid.len() > LONGEST_KID) {
             return Err(format!("the token's kid has more than {LONGEST_KID} bytes"));
         }
-        Ok(Self { algorithm, kid, typ: text(&members, "typ")?.map(str::to_owned) })
+        Ok(Self { algorithm, kid, typ })
     }
 }
 
-fn text<'m>(members: &'m Map<String, Value>, name: &str) -> Result<Option<&'m str>, String> {
-    match members.get(name) {
-        Some(Value::String(text)) => Ok(Some(text)),
-        Some(_) => Err(format!("the token's {name} is no string")),
-        None => Ok(None),
-    }
+fn text(name: &str, value: Value) -> Result<String, String> {
+    if let Value::String(text) = value { Ok(text) } else { Err(format!("the token's {name} is no string")) }
 }
 
 /// The beginning of what a client sent, for the log.

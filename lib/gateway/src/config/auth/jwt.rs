@@ -32,8 +32,9 @@ impl Reader<'_> {
         let before = self.problems.count(Severity::Error);
         let issuer = fields.need("issuer", &mut self.problems).and_then(|node| self.issuer(node));
         let algorithms = fields.take("algorithms");
-        let keys = fields.need("keys", &mut self.problems).and_then(|node| self.keys(node, algorithms, path));
-        let audiences = self.audiences(&mut fields);
+        let keys = fields.need("keys", &mut self.problems);
+        let keys = keys.and_then(|node| self.keys(node, issuer.as_deref(), algorithms, path));
+        let audiences = self.audiences(&mut fields, "`jwt`");
         let audience_claim = fields.take("audience_claim").and_then(|node| self.problems.text(node, "a claim"));
         let require = fields.take("require").map(|node| self.required(node)).unwrap_or_default();
         let leeway = fields.take("leeway").and_then(|node| self.leeway(node)).unwrap_or(LEEWAY);
@@ -66,17 +67,19 @@ impl Reader<'_> {
         Some(issuer)
     }
 
-    fn audiences(&mut self, fields: &mut Fields<'_>) -> Vec<String> {
+    pub(super) fn audiences(&mut self, fields: &mut Fields<'_>, what: &str) -> Vec<String> {
         let place = fields.place();
         let any = fields.take("any_audience").and_then(|node| self.problems.boolean(node, "`any_audience`"));
         let audiences = fields.take("audiences");
         let audiences: Vec<String> = audiences.map(|node| self.words(node, "an audience")).unwrap_or_default();
         match (any.unwrap_or_default(), audiences.is_empty()) {
-            (false, true) => self.problems.error(
-                place,
-                "`jwt` needs `audiences`: without them a token for any other service of the issuer is taken here too, \
-                 which `any_audience: true` allows",
-            ),
+            (false, true) => {
+                let message = format!(
+                    "{what} needs `audiences`: without them a token for any other service of the issuer is taken here \
+                     too, which `any_audience: true` allows"
+                );
+                self.problems.error(place, message);
+            }
             (true, false) => self.problems.error(place, "`any_audience` and `audiences` exclude each other"),
             (true, true) | (false, false) => {}
         }
@@ -96,7 +99,7 @@ impl Reader<'_> {
         words
     }
 
-    fn required(&mut self, node: &Node) -> Vec<(String, serde_json::Value)> {
+    pub(super) fn required(&mut self, node: &Node) -> Vec<(String, serde_json::Value)> {
         let mut required = Vec::new();
         for (key, node) in self.problems.entries(node, "`require`") {
             let value = match &node.value {
@@ -131,7 +134,7 @@ impl Reader<'_> {
         types.into_iter().map(|typ| short(typ.to_ascii_lowercase())).collect()
     }
 
-    fn sources(&mut self, node: &Node) -> Vec<Source> {
+    pub(super) fn sources(&mut self, node: &Node) -> Vec<Source> {
         let mut sources: Vec<Source> = Vec::new();
         for item in items(node) {
             let Some(source) = self.source(item) else { continue };
@@ -182,19 +185,29 @@ impl Reader<'_> {
     }
 
     /// What tokens are checked with, and the algorithms that go with it.
-    fn keys(&mut self, node: &Node, algorithms: Option<&Node>, path: &str) -> Option<(Keys, Vec<Algorithm>)> {
+    fn keys(
+        &mut self,
+        node: &Node,
+        issuer: Option<&str>,
+        algorithms: Option<&Node>,
+        path: &str,
+    ) -> Option<(Keys, Vec<Algorithm>)> {
         let mut fields = Fields::of(node, "`keys`", &mut self.problems)?;
-        fields.later(&["discover", "jwks_url"]);
         let place = fields.place();
         let before = self.problems.count(Severity::Error);
         let (file, secret) = (fields.take("file"), fields.take("secret"));
+        let published = self.published(&mut fields, issuer, path);
         fields.finish(&mut self.problems);
-        match (file, secret) {
-            (Some(node), None) => {
+        match (file, secret, published) {
+            (None, None, Some(published)) => {
+                let algorithms = self.algorithms(algorithms, false, place)?;
+                Some((Keys::Published(published), algorithms))
+            }
+            (Some(node), None, None) => {
                 let algorithms = self.algorithms(algorithms, false, place)?;
                 Some((Keys::Fixed(self.key_file(node, &algorithms, path)?), algorithms))
             }
-            (None, Some(node)) => {
+            (None, Some(node), None) => {
                 let algorithms = self.algorithms(algorithms, true, place)?;
                 let secret = self.shared_secret(node, &algorithms, path)?;
                 let keys = Keys::secret(secret, &algorithms);
@@ -202,7 +215,10 @@ impl Reader<'_> {
             }
             _ if self.problems.count(Severity::Error) > before => None,
             _ => {
-                self.problems.error(place, "`keys` is one of `{file: PATH}`, `{secret: REFERENCE}`");
+                self.problems.error(
+                    place,
+                    "`keys` is one of `{discover: true}`, `{jwks_url: ADDRESS}`, `{file: PATH}`, `{secret: REFERENCE}`",
+                );
                 None
             }
         }

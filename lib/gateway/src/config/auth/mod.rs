@@ -5,7 +5,9 @@ mod caller;
 mod client_certificate;
 mod forward;
 mod iam;
+mod introspection;
 mod jwt;
+mod published;
 
 use std::sync::Arc;
 
@@ -28,10 +30,11 @@ const METHODS: &[(&str, ReadMethod)] = &[
     ("client_certificate", |reader, name, node, path| reader.client_certificate(name, node, path)),
     ("iam", |reader, name, node, path| reader.iam(name, node, path)),
     ("jwt", |reader, name, node, path| reader.jwt(name, node, path)),
+    ("introspection", |reader, name, node, path| reader.introspection(name, node, path)),
 ];
 
 /// The methods that are to come.
-const LATER: &[&str] = &["introspection", "hmac", "basic", "external"];
+const LATER: &[&str] = &["hmac", "basic", "external"];
 
 impl Reader<'_> {
     /// All entries of `auth` of one file.

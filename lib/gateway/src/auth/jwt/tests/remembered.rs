@@ -5,10 +5,10 @@ use bytes::Bytes;
 use super::*;
 use crate::secret::Secret;
 
-/// How many tokens an entry remembers.
 fn is_remembered(jwt: &Jwt, token: &str) -> bool {
-    let hash = Remembered::hash(&jwt.name, token).unwrap();
-    jwt.remembered.get(&hash).is_some()
+    let (signed, signature) = token::split(token.as_bytes()).unwrap();
+    let hash = digest(&SHA256, signed).as_ref().try_into().unwrap();
+    jwt.remembered.get(&hash, signature).is_some()
 }
 
 #[tokio::test]
@@ -79,11 +79,23 @@ async fn the_largest_tokens_are_verified_each_time() {
     assert!(!std::ptr::eq(one.claims(), two.claims()));
 }
 
-#[test]
-fn entries_do_not_share_what_they_remember() {
-    let hashes =
-        [("a", "bc"), ("ab", "c"), ("b", "bc"), ("a", "bcd")].map(|(entry, token)| Remembered::hash(entry, token));
-    for (number, hash) in hashes.iter().enumerate() {
-        assert!(hash.is_some() && !hashes[..number].contains(hash));
+#[tokio::test]
+async fn what_is_remembered_is_a_token_with_its_signature() {
+    let signer = Signer::new(Algorithm::Es256, "k");
+    let (jwt, clock, token) = (entry(&[&signer]), TestClock::at(NOON), signer.token(&good()));
+    assert!(ask(&jwt, &bearer(&token), &clock).await.is_ok());
+    let (signed, signature) = token.rsplit_once('.').unwrap();
+    let other = if signature.starts_with('A') { "B" } else { "A" };
+    for signature in [format!("{other}{}", &signature[1..]), signature[1..].to_owned(), String::new()] {
+        let changed = format!("{signed}.{signature}");
+        let wrong = Err(Denied::Invalid("customers: the signature is wrong".to_owned()));
+        let found = ask(&jwt, &bearer(&changed), &clock).await;
+        assert!(found == wrong || signature.len() == 85, "{found:?}");
+        assert!(found.is_err() && !is_remembered(&jwt, &changed) && is_remembered(&jwt, &token));
     }
+    // The same claims, signed once more: ECDSA is not the same twice.
+    let again = signer.token(&good());
+    assert_ne!(token, again);
+    assert!(!is_remembered(&jwt, &again) && ask(&jwt, &bearer(&again), &clock).await.is_ok());
+    assert!(is_remembered(&jwt, &again));
 }

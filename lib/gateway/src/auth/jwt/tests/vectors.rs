@@ -22,19 +22,20 @@ fn vectors(file: &str) -> Option<Value> {
 
 /// Whether a signed text is one of the keys', as an entry with these keys would find.
 fn verified(jwk: &Value, jws: &str) -> Result<(), String> {
-    let token = Token::parse(jws)?;
+    let (signed, signature) = token::split(jws.as_bytes())?;
+    let (token, digest) = (Token::parse(signed, signature)?, digest(&SHA256, signed));
     let keys = if jwk.get("keys").is_some() { jwk.clone() } else { json!({"keys": [jwk]}) };
     let (set, left_out) = KeySet::parse(keys.to_string().as_bytes(), 1)?;
     let symmetric = keys["keys"].as_array().unwrap().iter().find(|key| key["kty"] == "oct");
     let Some(symmetric) = symmetric else {
-        return set.signed(token.kid.as_deref(), token.algorithm, token.signed, &token.signature);
+        return set.signed(token.kid.as_deref(), token.algorithm, signed, &digest, &token.signature);
     };
     // A set does not take it. As an entry's `secret`, it serves the algorithm that it names.
     assert!(set.is_empty() && left_out[0].contains("symmetric"), "{left_out:?}");
     let algorithm = Algorithm::named(symmetric["alg"].as_str().unwrap()).ok_or("no algorithm of tokens")?;
     let secret = URL_SAFE_NO_PAD.decode(symmetric["k"].as_str().unwrap()).unwrap();
     let set = KeySet::secret(&secret, &[algorithm], 1)?;
-    set.signed(None, token.algorithm, token.signed, &token.signature)
+    set.signed(None, token.algorithm, signed, &digest, &token.signature)
 }
 
 #[test]
