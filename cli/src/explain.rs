@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use clap::Args;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use tollgate::auth::{Assumed, Auth, Caller};
@@ -18,7 +19,7 @@ use tollgate::forward::{BoxFuture, Destination, Outbound, Target, Upstream, Upst
 use tollgate::gateway::{Gateway, World};
 use tollgate::route::Route;
 use tollgate::table::{Reading, Which};
-use tollgate_adapters::upstream::{HttpUpstream, UpstreamSettings};
+use tollgate_adapters::upstream::HttpUpstream;
 
 use crate::load::{self, ConfigFile, Outside, SecretsOption, StateOption};
 use crate::mixed::Mixed;
@@ -61,8 +62,9 @@ impl Explain {
         let assumed = self.assumed()?;
         let compiled = self.config.compile()?;
         load::runtime()?.block_on(async {
-            let noted = Arc::new(Noted::new());
             let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+            let outside = Outside::new(&clock);
+            let noted = Arc::new(Noted::new(&outside));
             let control = StateOption { state: self.state.clone() }.open_standing().await?;
             // The connection is made before the request, which would not wait for it.
             let connected = control.get_many(Which::Control, &["ak#"], Reading::Eventual).await;
@@ -70,7 +72,7 @@ impl Explain {
             let world = World {
                 table: Arc::new(Mixed::new(control)),
                 upstream: Arc::clone(&noted) as _,
-                vault: self.secrets.vault(Outside::new(&clock))?,
+                vault: self.secrets.vault(outside)?,
                 clock,
                 environments: Some(NonZeroU32::MIN),
             };
@@ -189,10 +191,15 @@ fn story(asked: &str, gateway: &Gateway, served: &Served, noted: &Noted, assumed
             story.line("forward", text);
         }
     }
+    let unsigned = exchange.stopped_by.is_some_and(|code| FORWARD.contains(&code));
+    if unsigned {
+        story.line("forward", &format!("stops here, {}", stopped(served)));
+    }
     if exchange.upstream.is_none() && !stops {
         story.line("answer", what("to"));
     }
-    let pretended = if exchange.upstream.is_some() { " (as if the upstream had answered 200)" } else { "" };
+    let pretended =
+        if exchange.upstream.is_some() && !unsigned { " (as if the upstream had answered 200)" } else { "" };
     story.line("status", &format!("{}{pretended}", served.response.status.as_u16()));
     for (name, value) in &served.response.headers {
         story.line("header", &format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())));
@@ -288,8 +295,12 @@ const STAGES: [(&str, &[&str]); 6] = [
     ("limit", &["plan_unknown", "over_limit", "state_unavailable"]),
 ];
 
+/// The reason codes of a forward that has nothing to sign a request with.
+const FORWARD: &[&str] = &["secret_unavailable", "upstream_unsigned"];
+
 /// Upstreams that get nothing: it notes the request and answers 200. The gateway's own calls are made: what they carry
-/// is not to be shown, and without them nobody could say who calls.
+/// is not to be shown, and without them nobody could say who calls. But tokens for upstreams are made up, since nothing
+/// is sent there.
 #[derive(Debug)]
 struct Noted {
     sent: Mutex<Vec<Vec<String>>>,
@@ -297,15 +308,16 @@ struct Noted {
 }
 
 impl Noted {
-    fn new() -> Self {
-        let own = HttpUpstream::new(UpstreamSettings::default(), Arc::new(SystemClock));
-        Self { sent: Mutex::default(), own }
+    fn new(outside: &Outside) -> Self {
+        Self { sent: Mutex::default(), own: Arc::clone(&outside.upstream) }
     }
 }
 
 impl Upstream for Noted {
     fn send<'a>(&'a self, target: &'a Target, outbound: Outbound) -> BoxFuture<'a, Result<Response, UpstreamFault>> {
-        if is_own(target) {
+        let asks_for_token =
+            matches!(&outbound.body, Body::Full(form) if form.starts_with(b"grant_type=client_credentials"));
+        if is_own(target) && !asks_for_token {
             return self.own.send(target, outbound);
         }
         let mut lines = vec![
@@ -322,6 +334,10 @@ impl Upstream for Noted {
             lines.push(format!("signed with sigv4 for {service} in {region}"));
         }
         self.sent.lock().unwrap_or_else(PoisonError::into_inner).push(lines);
-        Box::pin(async { Ok(Response::empty(StatusCode::OK)) })
+        let mut answer = Response::empty(StatusCode::OK);
+        if asks_for_token {
+            answer.body = Body::Full(Bytes::from_static(br#"{"access_token": "token", "token_type": "Bearer"}"#));
+        }
+        Box::pin(async { Ok(answer) })
     }
 }

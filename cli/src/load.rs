@@ -139,7 +139,7 @@ impl SecretsOption {
 /// AWS, and the HTTP client for it.
 pub(crate) struct Outside {
     account: Arc<Account>,
-    upstream: Arc<HttpUpstream>,
+    pub(crate) upstream: Arc<HttpUpstream>,
 }
 
 impl Outside {

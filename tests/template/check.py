@@ -87,8 +87,24 @@ class Template(unittest.TestCase):
         self.assertEqual(self.function()["Role"], {"Fn::GetAtt": ["GatewayRole", "Arn"]})
         role = self.of_type("AWS::IAM::Role")["GatewayRole"]
         self.assertNotIn("ManagedPolicyArns", role)
-        statements = {s["Sid"]: s for p in role["Policies"] for s in p["PolicyDocument"]["Statement"]}
+        listed = [s for p in role["Policies"] for s in p["PolicyDocument"]["Statement"]]
+        statements = {s["Sid"]: s for s in listed if "Sid" in s}
         self.assertEqual(set(statements), {"Hot", "Control", "Log"})
+        # Secrets may be read where a parameter of the stack names them, and these alone.
+        given = {s["Fn::If"][0]: s["Fn::If"] for s in listed if "Fn::If" in s}
+        self.assertEqual(len(statements) + len(given), len(listed))
+        reads = {
+            "HasSecretParameters": ("ssm:GetParameter", "SecretParameters"),
+            "HasSecrets": ("secretsmanager:GetSecretValue", "Secrets"),
+            "HasSecretKeys": ("kms:Decrypt", "SecretKeys"),
+        }
+        self.assertEqual(set(given), set(reads))
+        for condition, (action, parameter) in reads.items():
+            _, statement, otherwise = given[condition]
+            self.assertEqual((statement["Action"], statement["Resource"]), (action, {"Ref": parameter}))
+            self.assertEqual(otherwise, {"Ref": "AWS::NoValue"})
+            self.assertEqual(self.source["Parameters"][parameter]["Default"], "")
+        self.assertIn("kms:ViaService", given["HasSecretKeys"][1]["Condition"]["StringEquals"])
         for statement in statements.values():
             self.assertNotIn("*", json.dumps([statement["Action"], statement["Resource"]]))
         reads = {"dynamodb:GetItem", "dynamodb:BatchGetItem"}

@@ -25,6 +25,7 @@ use crate::program::{Program, gateway as binary};
 use crate::runtime_api::{RuntimeApi, event};
 
 mod aws;
+mod laptop;
 
 struct OneFile(String);
 

@@ -124,6 +124,8 @@ pub fn secrets_file(path: &str, files: &dyn Files) -> Result<BTreeMap<String, St
         }
         Err(why) => problems.unread(path, &why),
     }
+    // Its lines hold values, which no problem shows.
+    problems.files.iter_mut().for_each(|file| file.text = Arc::from(""));
     if problems.list.is_empty() { Ok(secrets) } else { Err(problems) }
 }
 

@@ -115,7 +115,7 @@ impl Reader<'_> {
         });
         let endpoint = fields.need("token_url", &mut self.problems);
         let endpoint = endpoint.and_then(|node| self.endpoint(node, "`token_url`", ca));
-        let client = fields.need("client", &mut self.problems).and_then(|node| self.client(node, path));
+        let client = fields.need("client", &mut self.problems).and_then(|node| self.token_client(node, path));
         let scopes = fields.take("scopes").map(|node| self.scope_tokens(node)).unwrap_or_default();
         let audience = fields.take("audience").map(|node| self.fixed_text(node, "`audience`"));
         fields.finish(&mut self.problems);
@@ -124,7 +124,7 @@ impl Reader<'_> {
         Some(ClientCredentials::new(endpoint?, id, secret, auth, scopes, audience))
     }
 
-    fn client(&mut self, node: &Node, path: &str) -> Option<(String, Arc<crate::secret::Secret>, ClientAuth)> {
+    fn token_client(&mut self, node: &Node, path: &str) -> Option<(String, Arc<crate::secret::Secret>, ClientAuth)> {
         let mut fields = Fields::of(node, "`client`", &mut self.problems)?;
         let id = fields.need("id", &mut self.problems).and_then(|node| self.fixed_text(node, "`id`"));
         let secret = fields.need("secret", &mut self.problems);

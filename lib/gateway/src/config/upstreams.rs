@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, StatusCode};
 
-use crate::call::Endpoint;
+use crate::call::{Endpoint, is_loopback};
 use crate::expression::Place as Stands;
 use crate::forward::balance::{Balance, UnderWay};
 use crate::forward::retry::{Retry, RetryBudget, RetryMethods, RetryOn};
@@ -63,6 +63,11 @@ impl Reader<'_> {
             Some(node) => items(node).iter().filter_map(|node| self.target(node, &template)).collect(),
             None => Vec::<Target>::new(),
         };
+        let in_clear = |target: &&Target| target.tls.is_none() && !is_loopback(&target.host);
+        if let (Some(Sign::Fields(_) | Sign::Token(_)), Some(target)) = (&sign, targets.iter().find(in_clear)) {
+            let message = format!("`sign` sends its secret in clear to http://{}", target.authority);
+            self.problems.warn(fields.place(), message);
+        }
         fields.finish(&mut self.problems);
         if self.problems.list.iter().skip(before).any(|problem| problem.severity == super::Severity::Error) {
             return None;
