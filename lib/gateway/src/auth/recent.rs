@@ -35,9 +35,9 @@ impl<V> Recent<V> {
     }
 
     /// Forgets all for which `is_over` holds.
-    pub(super) fn forget_where(&mut self, is_over: impl Fn(&Hash) -> bool) {
-        self.young.retain(|hash, _| !is_over(hash));
-        self.old.retain(|hash, _| !is_over(hash));
+    pub(super) fn forget_where(&mut self, is_over: impl Fn(&V) -> bool) {
+        self.young.retain(|_, value| !is_over(value));
+        self.old.retain(|_, value| !is_over(value));
     }
 
     pub(super) fn forget(&mut self, hash: &Hash) {
