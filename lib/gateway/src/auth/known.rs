@@ -1,11 +1,11 @@
 //! What this environment knows of keys without asking: who they are, and which are none.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::caller::Caller;
 use super::key::Hash;
-use super::recent::Recent;
+use super::recent::{Recent, lock};
 use crate::bulletin::TakenBack;
 use crate::clock::Timestamp;
 
@@ -126,10 +126,6 @@ pub const REVOKED_WITHIN: Duration = Duration::from_millis(1_150);
 /// The same where the bulletin could not be written or is not read: the longest that the word on a key holds, and a
 /// second, since reads may miss the latest.
 pub const REVOKED_AT_LAST: Duration = Duration::from_secs(55);
-
-fn lock<V>(map: &Mutex<V>) -> MutexGuard<'_, V> {
-    map.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,7 @@
 //! A bounded map that forgets what was not asked for lately.
 
 use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::key::Hash;
 
@@ -49,6 +50,11 @@ impl<V> Recent<V> {
     pub(super) fn len(&self) -> usize {
         self.young.len() + self.old.len()
     }
+}
+
+/// A map for one request at a time, and no longer than it takes to look into it.
+pub(super) fn lock<V>(map: &Mutex<V>) -> MutexGuard<'_, V> {
+    map.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
