@@ -1,6 +1,7 @@
 //! The gateway's own calls: key sets, introspection, authorizers, tokens. They go through the port [`Upstream`], so
 //! that there is one HTTP client, one pool and one TLS; they follow no redirect, and are bounded in time and size.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -19,8 +20,7 @@ pub struct Endpoint {
     uri: Uri,
 }
 
-/// One call.
-#[derive(Debug)]
+/// One call. `Debug` shows neither fields nor content, which may hold secrets.
 pub struct Call {
     /// The method.
     pub method: Method,
@@ -34,8 +34,14 @@ pub struct Call {
     pub most: usize,
 }
 
-/// An answer, whole.
-#[derive(Debug)]
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { method, headers: _, body, timeout, most } = self;
+        write!(f, "Call({method} with {} bytes, for {timeout:?}, for {most} bytes)", body.len())
+    }
+}
+
+/// An answer, whole. `Debug` shows its status alone: there may be a token in the rest.
 pub struct Reply {
     /// Its status.
     pub status: StatusCode,
@@ -43,6 +49,12 @@ pub struct Reply {
     pub headers: HeaderMap,
     /// Its content.
     pub body: Bytes,
+}
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Reply({} with {} bytes)", self.status, self.body.len())
+    }
 }
 
 impl Endpoint {
@@ -177,6 +189,15 @@ mod tests {
             let reply = endpoint.call(&upstream, call).await;
             assert_eq!(reply.as_ref().is_ok_and(|reply| reply.body == "a=b"), answered, "{reply:?}");
         }
+    }
+
+    #[test]
+    fn debug_shows_nothing_of_what_is_said() {
+        let (headers, body) = (HeaderMap::from_iter([(http::header::AUTHORIZATION, "hush".parse().unwrap())]), "hush");
+        let reply = Reply { status: StatusCode::OK, headers: headers.clone(), body: body.into() };
+        let call = Call { method: Method::POST, headers, body: body.into(), timeout: Duration::from_secs(1), most: 64 };
+        let shown = format!("{call:?} {reply:?}");
+        assert_eq!(shown, "Call(POST with 4 bytes, for 1s, for 64 bytes) Reply(200 OK with 4 bytes)");
     }
 
     #[test]

@@ -191,7 +191,7 @@ impl ApiKeys {
         let Record { id, tenant, plan, scopes, expires, .. } = record;
         let scopes = scopes.into_iter().collect();
         let caller = Caller::of(Identity { via: Self::VIA, id, tenant, plan, scopes, ..Identity::default() });
-        Ok(Ok(Grant { caller, expires }))
+        Ok(Ok(Grant { caller, stored: *hash, expires }))
     }
 
     fn unresolved(&self, missing: Option<&str>) -> String {

@@ -12,7 +12,7 @@ mod tests;
 mod text;
 mod x509;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -29,7 +29,7 @@ use self::chain::Proof;
 use super::caller::{Caller, Identity};
 use super::granted::Granted;
 use super::key::Hash;
-use super::recent::Recent;
+use super::recent::{Recent, lock};
 use super::{Challenge, Denied, Method, Presented};
 use crate::clock::Timestamp;
 use crate::exchange::{After, CertFrom, ClientCert, Origin, Request};
@@ -88,13 +88,13 @@ impl ClientCertificates {
         }
         let proven = self.prove(text, now).map_err(|why| Denied::Invalid(format!("{}: {why}", self.name)))?;
         let caller = proven.caller.clone();
-        self.proven.lock().unwrap_or_else(PoisonError::into_inner).keep(hash, proven);
+        lock(&self.proven).keep(hash, proven);
         Ok(caller)
     }
 
     /// A clock that was set back makes nothing hold longer.
     fn remembered(&self, hash: &Hash, now: Timestamp) -> Option<Caller> {
-        let mut proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut proven = lock(&self.proven);
         proven.get(hash).filter(|proven| (proven.from..proven.until).contains(&now)).map(|proven| proven.caller.clone())
     }
 

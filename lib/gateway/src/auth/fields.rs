@@ -4,13 +4,17 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// Takes those values of a field off that are `own`, a method's credentials. A value that is no text is none.
 pub(super) fn take_off(headers: &mut HeaderMap, name: &HeaderName, own: impl Fn(&str) -> bool) {
-    let is_own = |value: &HeaderValue| value.to_str().is_ok_and(&own);
-    if !headers.get_all(name).iter().any(is_own) {
+    retain(headers, name, |value| (!value.to_str().is_ok_and(&own)).then_some(value));
+}
+
+/// Keeps of a field's values what `keep` leaves of them.
+pub(super) fn retain(headers: &mut HeaderMap, name: &HeaderName, keep: impl Fn(HeaderValue) -> Option<HeaderValue>) {
+    let before: Vec<HeaderValue> = headers.get_all(name).iter().cloned().collect();
+    if before.is_empty() {
         return;
     }
-    let others: Vec<_> = headers.get_all(name).iter().filter(|value| !is_own(value)).cloned().collect();
     headers.remove(name);
-    for value in others {
+    for value in before.into_iter().filter_map(keep) {
         headers.append(name.clone(), value);
     }
 }

@@ -6,8 +6,12 @@
 use std::fmt;
 use std::sync::Arc;
 
+use http::header::AUTHORIZATION;
+
 use super::caller::{Caller, Identity};
+use super::fields::take_off;
 use super::granted::Granted;
+use super::jwt::Source;
 use super::{Challenge, Denied, Method, Presented};
 use crate::exchange::{After, IamIdentity, Origin, Request};
 use crate::forward::BoxFuture;
@@ -75,14 +79,14 @@ impl Method for Iam {
         Box::pin(std::future::ready(self.caller(asked.origin)))
     }
 
-    /// The signature, where it is in the fields. One in the query stays: it is over the whole query, and of no use
-    /// anywhere else.
+    /// The signature, symmetric or not, and the session's token, in the fields or in the query: whoever has both may
+    /// send the request again until the signature ends.
     fn strip(&self, request: &mut Request) {
-        let signed = |value: &http::HeaderValue| value.as_bytes().starts_with(SCHEME.as_bytes());
-        if request.headers.get(http::header::AUTHORIZATION).is_some_and(signed) {
-            request.headers.remove(http::header::AUTHORIZATION);
-        }
+        take_off(&mut request.headers, &AUTHORIZATION, |value| value.starts_with(SCHEMES));
         request.headers.remove("x-amz-security-token");
+        for name in ["X-Amz-Signature", "X-Amz-Security-Token"] {
+            Source::Query(name.to_owned()).strip(request);
+        }
     }
 
     fn challenge(&self) -> Challenge {
@@ -96,6 +100,9 @@ impl Method for Iam {
 }
 
 const SCHEME: &str = "AWS4-HMAC-SHA256";
+
+/// How the schemes of AWS's signatures begin.
+const SCHEMES: &str = "AWS4-";
 
 impl Principal {
     /// # Errors
@@ -219,6 +226,20 @@ mod tests {
         ] {
             assert_eq!(iam(&[allow]).judge(&said(arn)).is_ok(), allowed, "{allow} of {arn}");
         }
+    }
+
+    #[test]
+    fn the_signature_goes_no_further_wherever_it_stands_and_all_else_does() {
+        let mut request = crate::testkit::request("GET /");
+        for value in ["Basic YTpi", "AWS4-HMAC-SHA256 Credential=a", "AWS4-ECDSA-P256-SHA256 Credential=a"] {
+            request.headers.append(AUTHORIZATION, http::HeaderValue::from_static(value));
+        }
+        request.headers.insert("x-amz-security-token", http::HeaderValue::from_static("hush"));
+        request.query = Some("a=1&X-Amz-Signature=hush&X-Amz%2DSecurity-Token=hush&X-Amz-Date=2".to_owned());
+        iam(&[ROLE]).strip(&mut request);
+        let left: Vec<_> = request.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+        assert_eq!(left, [("authorization", &b"Basic YTpi"[..])]);
+        assert_eq!(request.query.as_deref(), Some("a=1&X-Amz-Date=2"));
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! What this environment knows of keys without asking: who they are, and which are none.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::caller::Caller;
 use super::key::Hash;
-use super::recent::Recent;
+use super::recent::{Recent, lock};
 use crate::bulletin::TakenBack;
 use crate::clock::Timestamp;
 
@@ -28,6 +28,8 @@ pub(super) const MOST: usize = 4_096;
 #[derive(Debug, Clone)]
 pub(super) struct Grant {
     pub(super) caller: Caller,
+    /// What the key is stored and taken back as: its hash under the pepper it was made with, the newest or not.
+    pub(super) stored: Hash,
     /// Seconds since the epoch.
     pub(super) expires: Option<u64>,
 }
@@ -77,7 +79,7 @@ impl Known {
         if Arc::ptr_eq(&last, taken_back) {
             return;
         }
-        lock(&self.good).forget_where(|hash| taken_back.ends(&last, hash));
+        lock(&self.good).forget_where(|good| taken_back.ends(&last, &good.grant.stored));
         *last = Arc::clone(taken_back);
     }
 
@@ -125,10 +127,6 @@ pub const REVOKED_WITHIN: Duration = Duration::from_millis(1_150);
 /// second, since reads may miss the latest.
 pub const REVOKED_AT_LAST: Duration = Duration::from_secs(55);
 
-fn lock<V>(map: &Mutex<V>) -> MutexGuard<'_, V> {
-    map.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,7 +140,8 @@ mod tests {
 
     #[test]
     fn a_clock_that_was_set_back_makes_no_word_last_longer() {
-        let (known, grant) = (Known::default(), Grant { caller: Caller::of_test("k", "t", "p"), expires: None });
+        let grant = Grant { caller: Caller::of_test("k", "t", "p"), stored: [1; 32], expires: None };
+        let known = Known::default();
         known.keep([1; 32], &Ok(grant), Timestamp::from_secs(1_000));
         known.keep([2; 32], &Err("no such key".into()), Timestamp::from_secs(1_000));
         for (now, knows) in [(999, false), (1_000, true), (1_004, true)] {

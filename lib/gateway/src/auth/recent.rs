@@ -1,6 +1,7 @@
 //! A bounded map that forgets what was not asked for lately.
 
 use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::key::Hash;
 
@@ -35,9 +36,9 @@ impl<V> Recent<V> {
     }
 
     /// Forgets all for which `is_over` holds.
-    pub(super) fn forget_where(&mut self, is_over: impl Fn(&Hash) -> bool) {
-        self.young.retain(|hash, _| !is_over(hash));
-        self.old.retain(|hash, _| !is_over(hash));
+    pub(super) fn forget_where(&mut self, is_over: impl Fn(&V) -> bool) {
+        self.young.retain(|_, value| !is_over(value));
+        self.old.retain(|_, value| !is_over(value));
     }
 
     pub(super) fn forget(&mut self, hash: &Hash) {
@@ -49,6 +50,11 @@ impl<V> Recent<V> {
     pub(super) fn len(&self) -> usize {
         self.young.len() + self.old.len()
     }
+}
+
+/// A map for one request at a time, and no longer than it takes to look into it.
+pub(super) fn lock<V>(map: &Mutex<V>) -> MutexGuard<'_, V> {
+    map.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -76,7 +76,9 @@ impl Secret {
     fn need(&self, now: Timestamp) -> Need {
         let has_value = self.get().is_some();
         let state = self.reads.state();
-        let (age, idle) = (now.since(state.read), now.since(state.tried));
+        // A clock that was set back makes nothing last longer.
+        let since = |at| if now < at { Duration::MAX } else { now.since(at) };
+        let (age, idle) = (since(state.read), since(state.tried));
         match has_value {
             false if state.reading || idle >= SHORT_PAUSE => Need::Now,
             true if age >= NOW && (state.reading || idle >= PAUSE) => Need::Now,

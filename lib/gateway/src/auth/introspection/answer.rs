@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::auth::caller::Caller;
-use crate::auth::jwt::claims::{audience, date, issued_by, required};
+use crate::auth::jwt::claims::{audience, date, issued_by, required, unbound};
 use crate::auth::jwt::json;
 use crate::auth::mapping::Mapping;
 use crate::clock::Timestamp;
@@ -48,9 +48,10 @@ impl Terms {
         match members.get("token_type") {
             None => {}
             Some(Value::String(kind)) if kind.eq_ignore_ascii_case("Bearer") => {}
-            // Whoever sends one that is bound to a key (RFC 9449, RFC 8705) would have to prove more than that he has it.
             Some(_) => return Err("the token is no bearer token".to_owned()),
         }
+        // One that is bound to a client's certificate is of type `Bearer` all the same (RFC 8705 §3.2).
+        unbound(&members)?;
         if let Some(issuer) = &self.issuer {
             issued_by(issuer, &members)?;
         }
@@ -130,6 +131,7 @@ mod tests {
             (serde_json::json!({"token_use": "refresh"}), "token_use"),
             (serde_json::json!({"token_type": "DPoP"}), "no bearer token"),
             (serde_json::json!({"token_type": 1}), "no bearer token"),
+            (serde_json::json!({"cnf": {"x5t#S256": "bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg2"}}), "bound to a key"),
             (serde_json::json!({"exp": NOW}), "expired"),
             (serde_json::json!({"exp": "2099-01-01"}), "exp is no number"),
             (serde_json::json!({"exp": -1}), "out of bounds"),

@@ -1,11 +1,11 @@
 //! What this environment was told of tokens, for as long as that holds.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::auth::caller::Caller;
 use crate::auth::key::Hash;
-use crate::auth::recent::Recent;
+use crate::auth::recent::{Recent, lock};
 use crate::clock::Timestamp;
 
 use super::answer::Word;
@@ -65,10 +65,6 @@ impl Told {
     fn counts(&self) -> (usize, usize) {
         (lock(&self.good).len(), lock(&self.bad).len())
     }
-}
-
-fn lock<V>(map: &Mutex<V>) -> MutexGuard<'_, V> {
-    map.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

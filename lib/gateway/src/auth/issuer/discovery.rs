@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::auth::jwt::token::line;
+
 /// Where the metadata of `issuer` may be, the likelier first; `None` where it can have none.
 pub(crate) fn well_known(issuer: &str) -> Option<[String; 2]> {
     let (scheme, rest) = issuer.split_once("://")?;
@@ -24,17 +26,13 @@ pub(super) fn jwks_uri<'m>(metadata: &'m Map<String, Value>, issuer: &str) -> Re
     match metadata.get("issuer").and_then(Value::as_str) {
         Some(said) if said == issuer => {}
         Some(said) => {
-            let said: String = said.chars().take(LONGEST_TOLD).collect();
-            return Err(format!("its metadata is that of {said:?}, and not byte for byte of {issuer:?}"));
+            return Err(format!("its metadata is that of {:?}, and not byte for byte of {issuer:?}", line(said)));
         }
         None => return Err("its metadata names no issuer".to_owned()),
     }
     let uri = metadata.get("jwks_uri").and_then(Value::as_str);
     uri.ok_or_else(|| "its metadata names no jwks_uri".to_owned())
 }
-
-/// How much of a foreign name goes to the log.
-const LONGEST_TOLD: usize = 200;
 
 #[cfg(test)]
 mod tests {

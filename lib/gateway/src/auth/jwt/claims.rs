@@ -57,6 +57,7 @@ impl Rules {
         issued_by(&self.issuer, claims)?;
         audience(&self.audiences, self.audience_claim.as_deref(), claims)?;
         required(&self.require, claims)?;
+        unbound(claims)?;
         self.window(claims)
     }
 
@@ -126,6 +127,15 @@ pub(in crate::auth) fn required(wanted: &[(String, Value)], claims: &Map<String,
         Some((name, wanted)) => Err(format!("the token's {name} is not {wanted}")),
         None => Ok(()),
     }
+}
+
+/// Whether a token is good for whoever has it. Of one that is bound to a key (RFC 7800 §3.1: by DPoP, or a client's
+/// certificate) that would have to be proven too, and nobody here does.
+///
+/// # Errors
+/// That it is bound, for the log.
+pub(in crate::auth) fn unbound(claims: &Map<String, Value>) -> Result<(), String> {
+    if claims.contains_key("cnf") { Err("the token is bound to a key by its cnf".to_owned()) } else { Ok(()) }
 }
 
 /// A NumericDate (RFC 7519 §2): seconds, which may have a fraction.

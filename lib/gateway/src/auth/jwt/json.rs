@@ -6,6 +6,8 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
+use super::token::line;
+
 /// How deeply values may be nested.
 const DEEPEST: usize = 32;
 
@@ -36,7 +38,7 @@ pub(in crate::auth) fn object(bytes: &[u8]) -> Result<Map<String, Value>, String
 /// Why there are none.
 pub(super) fn members(bytes: &[u8]) -> Result<Vec<(String, Value)>, String> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let members = deserializer.deserialize_map(Few).map_err(|error| error.to_string())?;
+    let members = deserializer.deserialize_map(Few).map_err(|error| line(&error.to_string()))?;
     deserializer.end().map_err(|error| error.to_string())?;
     Ok(members)
 }

@@ -8,6 +8,7 @@ use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Se
 use super::algorithm::Algorithm;
 use super::jwk::Jwk;
 use super::key::Key;
+use super::token::line;
 
 /// The largest set that is read, in bytes.
 const LARGEST: usize = 256 * 1024;
@@ -39,12 +40,12 @@ impl KeySet {
             return Err(format!("the key set has {} bytes, more than {LARGEST}", bytes.len()));
         }
         let Document { elements, more } =
-            serde_json::from_slice(bytes).map_err(|error| format!("it is no JWK set: {error}"))?;
+            serde_json::from_slice(bytes).map_err(|error| format!("it is no JWK set: {}", line(&error.to_string())))?;
         let (mut keys, mut left_out) = (Vec::new(), Vec::new());
         for (number, jwk) in elements.iter().enumerate() {
             match jwk.whole().and_then(Key::of) {
                 Ok(key) => keys.push(key),
-                Err(why) => left_out.push(format!("{} is left out: {why}", jwk.shown(number + 1))),
+                Err(why) => left_out.push(format!("{} is left out: {}", jwk.shown(number + 1), line(&why))),
             }
         }
         if more {

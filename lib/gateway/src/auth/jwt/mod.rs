@@ -14,7 +14,7 @@ mod remembered;
 mod source;
 #[cfg(test)]
 mod tests;
-mod token;
+pub(super) mod token;
 mod weak;
 
 use std::sync::Arc;

@@ -3,12 +3,12 @@
 //! The hash is the SHA-256 of what is signed, so that checking a signature of it needs no other; the signature itself is
 //! compared. Each entry of `auth` remembers its own.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::claims::Window;
 use crate::auth::caller::Caller;
 use crate::auth::key::Hash;
-use crate::auth::recent::Recent;
+use crate::auth::recent::{Recent, lock};
 use crate::edge::equal;
 
 /// How many tokens are remembered.
@@ -42,21 +42,17 @@ impl Default for Remembered {
 
 impl Remembered {
     pub(super) fn get(&self, hash: &Hash, signature: &[u8]) -> Option<Arc<Verified>> {
-        let mut known = self.lock();
+        let mut known = lock(&self.0);
         let (verified, own) = known.get(hash)?;
         // In a time that does not tell how much of it was right: who knows what was signed may not find out the rest.
         equal(own, signature).then(|| Arc::clone(verified))
     }
 
     pub(super) fn keep(&self, hash: Hash, signature: &[u8], verified: Verified) {
-        self.lock().keep(hash, (Arc::new(verified), signature.into()));
+        lock(&self.0).keep(hash, (Arc::new(verified), signature.into()));
     }
 
     pub(super) fn forget(&self, hash: &Hash) {
-        self.lock().forget(hash);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Recent<Known>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0).forget(hash);
     }
 }

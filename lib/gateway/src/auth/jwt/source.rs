@@ -4,10 +4,11 @@ use std::borrow::Cow;
 use std::fmt;
 
 use http::header::{AUTHORIZATION, COOKIE};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
 
 use crate::auth::Presented;
+use crate::auth::fields::retain;
 use crate::exchange::Request;
 
 /// A place that a token may stand in.
@@ -64,13 +65,8 @@ impl Source {
     pub(in crate::auth) fn strip(&self, request: &mut Request) {
         match self {
             Self::Header(name) => {
-                retain(
-                    &mut request.headers,
-                    name,
-                    |field| {
-                        if in_field(name, &field).is_some() { None } else { Some(field) }
-                    },
-                )
+                let other = |field: HeaderValue| in_field(name, &field).is_none().then_some(field);
+                retain(&mut request.headers, name, other);
             }
             Self::Cookie(name) => retain(&mut request.headers, &COOKIE, |field| without_cookie(name, field)),
             Self::Query(name) => {
@@ -131,16 +127,4 @@ fn parameter<'p>(name: &str, pair: &'p str) -> Option<&'p str> {
     let (own, value) = pair.split_once('=').unwrap_or((pair, ""));
     let own = own.replace('+', " ");
     (percent_decode_str(&own).eq(name.bytes())).then_some(value)
-}
-
-/// Keeps of a field's values what `keep` leaves of them.
-fn retain(headers: &mut HeaderMap, name: &HeaderName, keep: impl Fn(HeaderValue) -> Option<HeaderValue>) {
-    let before: Vec<HeaderValue> = headers.get_all(name).iter().cloned().collect();
-    if before.is_empty() {
-        return;
-    }
-    headers.remove(name);
-    for value in before.into_iter().filter_map(keep) {
-        headers.append(name.clone(), value);
-    }
 }

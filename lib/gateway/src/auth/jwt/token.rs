@@ -97,3 +97,11 @@ fn text(name: &str, value: Value) -> Result<String, String> {
 pub(super) fn short(text: &str) -> String {
     text.chars().take(64).collect()
 }
+
+/// The beginning of words that may have in them what somebody else wrote, for the log.
+pub(in crate::auth) fn line(text: &str) -> String {
+    text.chars().take(LONGEST_LINE).collect()
+}
+
+/// The longest line of such words, in characters.
+const LONGEST_LINE: usize = 200;

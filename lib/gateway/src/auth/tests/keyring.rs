@@ -122,3 +122,14 @@ async fn a_key_has_a_plan_of_the_config_or_none_and_a_rotation_may_move_it_to_an
         assert_eq!(rotate(plan).await.unwrap(), expected);
     }
 }
+
+#[tokio::test]
+async fn a_key_of_an_older_pepper_is_taken_back_as_soon_as_one_of_the_newest() {
+    let before = Gate::new();
+    let made = before.key().await;
+    let during = before.beside(api_keys("partners", &["two", "one"], None));
+    assert_eq!(during.code(made.key.reveal()).await, "api_key");
+    before.keyring().revoke("acme", &made.entry.id).await.unwrap();
+    before.clock.pass(1);
+    assert_eq!(during.code(made.key.reveal()).await, "credentials_invalid");
+}

@@ -18,6 +18,10 @@ impl Hand {
     fn pass(&self, by: Duration) {
         self.0.fetch_add(u64::try_from(by.as_millis()).unwrap(), Ordering::Relaxed);
     }
+
+    fn is_set_back(&self, by: Duration) {
+        self.0.fetch_sub(u64::try_from(by.as_millis()).unwrap(), Ordering::Relaxed);
+    }
 }
 
 impl Clock for Hand {
@@ -194,4 +198,21 @@ async fn what_cannot_change_is_never_asked_for() {
     secrets.fresh(&scene.world, &mut after).await;
     assert!(after.is_empty() && scene.shelf.asked() == 0);
     assert_eq!(secrets.missing().as_deref(), Some("env:A is not resolved"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_was_set_back_keeps_no_old_value_and_no_failure_for_longer() {
+    let scene = Scene::new(&["ssm:/a"]);
+    scene.shelf.put("ssm:/a", Err("AWS answered 500"));
+    assert_eq!(scene.resolve().await.len(), 1);
+    scene.clock.is_set_back(Duration::from_secs(3_600));
+    scene.shelf.put("ssm:/a", Ok("one"));
+    assert_eq!(scene.request().await, (ZERO, Some(Bytes::from_static(b"one"))));
+    scene.clock.is_set_back(Duration::from_secs(3_600));
+    scene.shelf.put("ssm:/a", Ok("two"));
+    scene.shelf.asked();
+    for _ in 0..3 {
+        assert_eq!(scene.request().await, (ZERO, Some(Bytes::from_static(b"two"))));
+    }
+    assert_eq!(scene.shelf.asked(), 1, "by the new clock it is young");
 }

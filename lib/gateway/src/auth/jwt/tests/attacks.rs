@@ -356,3 +356,10 @@ fn a_signature_of_another_token_or_by_another_key_is_wrong() {
         assert_eq!(check(&jwt, &bad).unwrap_err(), "the signature is wrong");
     }
 }
+
+#[test]
+fn a_header_that_is_a_long_text_makes_no_long_line_in_the_log() {
+    let signer = Signer::new(Algorithm::EdDsa, "k");
+    let why = check(&entry(&[&signer]), &headed(&signer, &format!("\"{}\"", "x".repeat(8_000)))).unwrap_err();
+    assert!(why.len() < 400 && why.starts_with("the token's header: "), "{why}");
+}

@@ -353,3 +353,15 @@ fn a_path_to_a_claim_is_written_as_in_expressions() {
         assert_eq!(ClaimPath::parse(text), None, "{text}");
     }
 }
+
+#[test]
+fn a_token_that_is_bound_to_a_key_is_no_bearer_token() {
+    let desk = Desk::new();
+    let jwt = desk.entry(|_| ());
+    for bound in
+        [json!({"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}), json!({"x5t#S256": "bwcK"}), json!(null)]
+    {
+        assert_eq!(desk.check(&jwt, &with("cnf", bound)).unwrap_err(), "the token is bound to a key by its cnf");
+    }
+    assert!(desk.check(&jwt, &good()).is_ok());
+}

@@ -187,3 +187,15 @@ fn a_secret_is_as_long_as_its_hash_at_least() {
         assert_eq!(KeySet::secret(&vec![7; least], &[algorithm], 1).unwrap().len(), 1);
     }
 }
+
+#[test]
+fn what_an_issuer_writes_makes_no_long_lines() {
+    let long = "x".repeat(10_000);
+    let ec = Signer::new(Algorithm::Es256, "e").jwk();
+    for name in ["kty", "crv", "alg", "use", "kid"] {
+        let why = left_out(&with(&ec, &json!({ name: long })));
+        assert!(why.len() < 400 && why.contains(name), "{why}");
+    }
+    let why = KeySet::parse(json!(long).to_string().as_bytes(), 1).unwrap_err();
+    assert!(why.len() < 400 && why.starts_with("it is no JWK set: "), "{why}");
+}
