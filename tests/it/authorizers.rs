@@ -167,7 +167,7 @@ async fn a_function_is_invoked_with_the_event_of_its_format_and_the_environments
     let (dev, authorizer) = bench().await;
     assert_eq!(dev.get_with("/lambda?a=b", "authorization: Bearer lambda").await, (200, "127.0.0.1 acme".to_owned()));
     let Asked { line, fields, body } = authorizer.last();
-    let arn = "arn%3Aaws%3Alambda%3Aeu%2Dwest%2D1%3A123456789012%3Afunction%3Aauthz";
+    let arn = "arn%3Aaws%3Alambda%3Aeu-west-1%3A123456789012%3Afunction%3Aauthz";
     assert_eq!(line, format!("POST /2015-03-31/functions/{arn}/invocations"));
     let signature = &fields["authorization"];
     assert!(signature.starts_with("AWS4-HMAC-SHA256 Credential=AKID/"), "{signature}");
