@@ -28,17 +28,22 @@ def read(name):
     return json.loads((ROOT / "events" / f"{name}.json").read_text())
 
 
+def fields(answer):
+    """Its header fields, by value or, as REST APIs and some load balancers have them, by a list of values."""
+    return answer.get("headers") or answer["multiValueHeaders"]
+
+
 def alone():
     """The events whose answer is the gateway's own: no upstream (via) and no table (ratelimit) has a part in it."""
     names = sorted(path.stem for path in (ROOT / "events").glob("*.json"))
-    return [name for name in names if not {"via", "ratelimit"} & set(read(f"answers/{name}")["headers"])]
+    return [name for name in names if not {"via", "ratelimit"} & set(fields(read(f"answers/{name}")))]
 
 
 def parts(answer):
     """What a client would see of an answer, however it is put in JSON."""
     body = answer.get("body", "").encode()
     body = base64.b64decode(body) if answer.get("isBase64Encoded") else body
-    headers = dict(answer["headers"])
+    headers = dict(fields(answer))
     if "ratelimit" in headers:  # the seconds to the window's end
         headers["ratelimit"] = re.sub(r";t=\d+", "", headers["ratelimit"])
     return {"status": answer["statusCode"], "headers": headers, "cookies": answer.get("cookies", []), "body": body}
@@ -46,6 +51,12 @@ def parts(answer):
 
 def compare(name, got):
     expected, got = parts(read(f"answers/{name}")), parts(got)
+    shown = expected["headers"].get("x-request-id")
+    if "…" in (shown or ()):  # the invocation's, where the event has no id of its own
+        id_of = got["headers"].get("x-request-id") or ""
+        own = id_of if isinstance(id_of, str) else id_of[0]
+        got["headers"]["x-request-id"] = shown
+        got["body"] = got["body"].replace(f'"{own}"'.encode(), '"…"'.encode())
     if got != expected:
         sys.exit(f"{name}: expected {expected}\n{' ' * len(name)}       got {got}")
 

@@ -131,7 +131,7 @@ impl Keys {
         let keys = which.keys(&routes)?;
         load::runtime()?.block_on(async {
             let vault = which.secrets.vault(Outside::new(&(Arc::new(SystemClock) as _)))?;
-            load::tell_missing(&routes.secrets.resolve(&*vault, &SystemClock, PATIENCE).await);
+            load::tell_missing(&keys.secrets().resolve(&*vault, &SystemClock, PATIENCE).await);
             let table = StateOption { state: which.state.clone() }.open_standing().await?;
             let keyring = Keyring { keys, plans: &routes.plans, table: &*table, clock: &SystemClock };
             match &self.command {
@@ -186,7 +186,7 @@ impl List {
         for entry in &entries {
             line::print(&told(entry));
         }
-        line::say(&format!("{} keys of {}", entries.len(), self.which.tenant));
+        line::say(&format!("{} of {}", counted(entries.len()), self.which.tenant));
         Ok(())
     }
 }
@@ -216,11 +216,15 @@ impl Revoke {
         match which.format {
             Format::Json => line::print(&json!({"id": id, "revoked": keys, "within_s": within}).to_string()),
             Format::Human => {
-                line::say(&format!("{id} is revoked ({keys} keys): refused everywhere within {within} s"));
+                line::say(&format!("{id} is revoked ({}): refused everywhere within {within} s", counted(keys)));
             }
         }
         Ok(())
     }
+}
+
+fn counted(keys: usize) -> String {
+    format!("{keys} key{}", if keys == 1 { "" } else { "s" })
 }
 
 /// The key on standard output, alone, so that it can be piped to where it belongs; or all of it as JSON.

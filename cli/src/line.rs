@@ -40,6 +40,9 @@ pub(crate) fn request(exchange: &Exchange) -> String {
     if let Some(detail) = &exchange.detail {
         line.push_str(&format!(": {}", printable(detail)));
     }
+    for shadow in exchange.shadowed.all() {
+        line.push_str(&format!("  would refuse, {}: {}", shadow.code, printable(&shadow.detail)));
+    }
     line
 }
 

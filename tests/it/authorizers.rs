@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
-use crate::cli::{Config, Dev};
+use crate::cli::{Config, Dev, run};
 use crate::wire::soon;
 
 /// One request that the authorizer got.
@@ -167,7 +167,7 @@ async fn a_function_is_invoked_with_the_event_of_its_format_and_the_environments
     let (dev, authorizer) = bench().await;
     assert_eq!(dev.get_with("/lambda?a=b", "authorization: Bearer lambda").await, (200, "127.0.0.1 acme".to_owned()));
     let Asked { line, fields, body } = authorizer.last();
-    let arn = "arn%3Aaws%3Alambda%3Aeu%2Dwest%2D1%3A123456789012%3Afunction%3Aauthz";
+    let arn = "arn%3Aaws%3Alambda%3Aeu-west-1%3A123456789012%3Afunction%3Aauthz";
     assert_eq!(line, format!("POST /2015-03-31/functions/{arn}/invocations"));
     let signature = &fields["authorization"];
     assert!(signature.starts_with("AWS4-HMAC-SHA256 Credential=AKID/"), "{signature}");
@@ -198,4 +198,31 @@ async fn a_name_and_its_password_let_in_and_a_browser_is_asked_for_them() {
     }
     let wrong = dev.get_with("/", "authorization: Basic YW5uOndyb25n").await;
     assert!(wrong.0 == 401 && wrong.1.contains("credentials_invalid"), "{wrong:?}");
+}
+
+#[tokio::test]
+async fn the_words_for_a_refusal_name_the_entry_that_refused() {
+    let config = Config::of(
+        r#"version: 1
+auth:
+  staff: {basic: {users: "file:users"}}
+  signed: {hmac: {clients: {ann: {secret: "file:secret"}}}}
+  policy: {external: {url: "http://127.0.0.1:9", forward_headers: [x-ticket]}}
+routes: [{name: r, auth: [staff, signed, policy], match: {path: /}, to: {respond: {}}}]
+"#,
+    );
+    config.add("users", "ann:$2y$10$abcdefghijklmnopqrstuuHNbAKRhpaujgo33bRWs.NLUTJO3lOy2");
+    config.add("secret", "a secret that is long enough");
+    let path = config.path();
+    for (field, why) in [
+        (
+            "authorization: Basic ?",
+            "credentials_invalid: the credentials are no good: staff: what follows `Basic` is no base64",
+        ),
+        ("authorization: Hmac ?", "credentials_invalid: the credentials are no good: signed: "),
+        ("x-ticket: 1", "credentials_unchecked: the credentials cannot be checked: policy: "),
+    ] {
+        let (_, out, _) = run(&["explain", "--config", path.to_str().unwrap(), "GET", "/", "-H", field]).await;
+        assert!(out.contains(why), "{why} in {out}");
+    }
 }

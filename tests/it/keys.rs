@@ -24,6 +24,13 @@ routes:
   - {name: who, auth: partners, limits: [plan], match: {path: /}, to: {respond: {body: "${caller.plan}"}}}
 "#;
 
+/// With a secret that is nobody's but an upstream's, where AWS is not.
+const SIGNED: &str = r#"version: 1
+auth: {partners: {api_key: {header: x-api-key, pepper: "file:pepper.txt"}}}
+upstreams: {orders: {targets: "http://127.0.0.1:9", sign: {bearer: {secret: "ssm:/shop/token"}}}}
+routes: [{name: orders, auth: partners, match: {path: /}, to: orders}]
+"#;
+
 struct Shop {
     config: Config,
     state: String,
@@ -239,4 +246,13 @@ async fn a_key_is_made_or_rotated_with_a_plan_that_the_config_has_or_not_at_all(
     assert_eq!((code, out.as_str(), err.trim()), (Some(1), "", "unknown plan \"pro\", there are free, gold"));
     let plans: Vec<_> = shop.list().await.iter().map(|entry| entry["plan"].clone()).collect();
     assert_eq!(plans, ["free", "pro"], "nothing more was made");
+}
+
+#[tokio::test]
+async fn keys_are_made_without_asking_for_secrets_that_have_nothing_to_do_with_them() {
+    let shop = Shop::of(SIGNED);
+    let (code, out, err) = shop.keys(&["create"]).await;
+    assert!(code == Some(0) && out.starts_with("gwk_") && !err.contains("ssm:"), "{err}");
+    let (_, _, err) = shop.keys(&["list"]).await;
+    assert_eq!(err, "1 key of acme\n");
 }

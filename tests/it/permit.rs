@@ -225,3 +225,14 @@ async fn a_tokens_claims_decide_are_told_on_and_say_what_another_token_would_nee
     let (_, out, _) = run(&[&args[..], &["--as", caller.to_str().unwrap()]].concat()).await;
     assert!(out.contains("  forward   x-user-id: bo\n") && !out.contains("x-tenant-id"), "{out}");
 }
+
+#[tokio::test]
+async fn who_watches_the_gateway_sees_what_a_policy_in_shadow_would_refuse() {
+    let config = Config::of(
+        "version: 1\nroutes: [{name: r, auth: none, match: {path: /}, allow: {when: \"false\", mode: shadow}, to: {respond: {}}}]",
+    );
+    let mut dev = Dev::start(&config, &[]).await;
+    assert_eq!(dev.get("/").await.0, 200);
+    let line = dev.line("GET / ").await;
+    assert!(line.ends_with("  would refuse, condition_failed: the condition false is false"), "{line}");
+}

@@ -132,7 +132,7 @@ impl<T> Derived<T> {
     }
 
     /// The secret.
-    pub fn secret(&self) -> &Secret {
+    pub const fn secret(&self) -> &Arc<Secret> {
         &self.secret
     }
 

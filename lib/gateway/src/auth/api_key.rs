@@ -18,7 +18,7 @@ use crate::edge::equal;
 use crate::exchange::{After, Request};
 use crate::forward::BoxFuture;
 use crate::gateway::World;
-use crate::secret::{Derived, Secret};
+use crate::secret::{Derived, Secret, Secrets};
 use crate::table::{Item, Reading, Table, TableError, Which};
 
 /// For how long a request waits for the table; the table's adapter gives up before.
@@ -77,6 +77,11 @@ impl ApiKeys {
             }
         }
         (peppers, missing)
+    }
+
+    /// The secrets that its peppers are made of.
+    pub fn secrets(&self) -> Secrets {
+        Secrets::new(self.peppers.iter().map(|pepper| Arc::clone(pepper.secret())))
     }
 
     pub(super) fn bulletin(&self) -> &Bulletin {

@@ -173,6 +173,33 @@ pub enum Denied {
     Unchecked(String),
 }
 
+impl Denied {
+    /// Of the entry `name`: operators are told which of several it was.
+    fn by(self, name: &str) -> Self {
+        let by = |why: String| format!("{name}: {why}");
+        match self {
+            Self::Missing => Self::Missing,
+            Self::Invalid(why) => Self::Invalid(by(why)),
+            Self::Forbidden(why) => Self::Forbidden(by(why)),
+            Self::Unchecked(why) => Self::Unchecked(by(why)),
+        }
+    }
+
+    /// What counts of two ways: the graver, or both where they are of a kind.
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Invalid(one), Self::Invalid(two)) => Self::Invalid(both(&one, &two)),
+            (Self::Forbidden(one), Self::Forbidden(two)) => Self::Forbidden(both(&one, &two)),
+            (Self::Unchecked(one), Self::Unchecked(two)) => Self::Unchecked(both(&one, &two)),
+            (one, two) => one.max(two),
+        }
+    }
+}
+
+fn both(one: &str, two: &str) -> String {
+    if one == two { one.to_owned() } else { format!("{one}; {two}") }
+}
+
 impl Way {
     /// Its uses.
     pub fn uses(&self) -> &[Use] {
@@ -217,7 +244,7 @@ impl Ways {
         for way in &self.ways {
             match way.identify(asked, world, after).await {
                 Ok(caller) => return Ok(caller),
-                Err(why) => denied = denied.max(why),
+                Err(why) => denied = denied.and(why),
             }
         }
         let challenges = self.challenges.clone();

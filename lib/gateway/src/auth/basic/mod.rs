@@ -175,7 +175,7 @@ impl Method for Basic {
         _: &'a World,
         _: &'a mut After,
     ) -> BoxFuture<'a, Result<Caller, Denied>> {
-        Box::pin(self.judge(asked.headers, asked.now))
+        Box::pin(async { self.judge(asked.headers, asked.now).await.map_err(|denied| denied.by(&self.name)) })
     }
 
     fn strip(&self, request: &mut Request) {
@@ -202,8 +202,8 @@ fn credential(headers: &HeaderMap) -> Result<String, Denied> {
         return Err(invalid("there is more than one authorization"));
     }
     let text = value.to_str().ok().and_then(after_scheme).unwrap_or_default();
-    let decoded = STANDARD.decode(text.trim_matches(' ')).map_err(|_| invalid("it is no base64"))?;
-    String::from_utf8(decoded).map_err(|_| invalid("it is no UTF-8"))
+    let decoded = STANDARD.decode(text.trim_matches(' ')).map_err(|_| invalid("what follows `Basic` is no base64"))?;
+    String::from_utf8(decoded).map_err(|_| invalid("the name or password is no UTF-8"))
 }
 
 /// What follows `Basic`, in any case (RFC 9110 §11.1).

@@ -98,11 +98,12 @@ impl Authorities {
         let valid = |authority: &&Authority| (authority.not_before..=authority.not_after).contains(&now);
         let (anchors, ends): (Vec<_>, Vec<_>) =
             self.0.iter().filter(valid).map(|authority| (authority.anchor.clone(), authority.not_after)).unzip();
-        let certificate = EndEntityCert::try_from(client).map_err(|error| error.to_string())?;
+        let certificate =
+            EndEntityCert::try_from(client).map_err(|error| format!("the certificate cannot be read: {error}"))?;
         let time = UnixTime::since_unix_epoch(Duration::from_secs(now));
         let path = certificate
             .verify_for_usage(ALGORITHMS, &anchors, others, time, KeyUsage::client_auth(), None, None)
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| format!("no way from the certificate to an authority of `ca` holds: {error}"))?;
         let mut holds_until = read.not_after;
         let mut constrained = path.anchor().name_constraints.is_some();
         for issuer in path.intermediate_certificates() {

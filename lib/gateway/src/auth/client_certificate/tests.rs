@@ -87,7 +87,11 @@ fn ask(method: &ClientCertificates, chain: &[CertificateDer<'_>], now: u64) -> R
 /// Why a chain is refused.
 fn refused(method: &ClientCertificates, chain: &[CertificateDer<'_>], now: u64) -> String {
     match ask(method, chain, now) {
-        Err(Denied::Invalid(why)) => why.strip_prefix("devices: ").unwrap().to_owned(),
+        Err(Denied::Invalid(why)) => {
+            let why = why.strip_prefix("devices: ").unwrap();
+            // Of a chain that does not hold, webpki's own word.
+            why.strip_prefix("no way from the certificate to an authority of `ca` holds: ").unwrap_or(why).to_owned()
+        }
         other => panic!("{other:?}"),
     }
 }

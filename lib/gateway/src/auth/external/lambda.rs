@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, COOKIE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 
 use super::answer::Answer;
@@ -74,9 +74,12 @@ impl Arn {
         let default = format!("https://lambda.{}.amazonaws.com{suffix}", self.region);
         let base = base.unwrap_or(&default).trim_end_matches('/');
         // A qualifier may stand in the path's ARN.
-        format!("{base}/2015-03-31/functions/{}/invocations", utf8_percent_encode(&self.text, NON_ALPHANUMERIC))
+        format!("{base}/2015-03-31/functions/{}/invocations", utf8_percent_encode(&self.text, ENCODED))
     }
 }
+
+/// What AWS's own clients encode in a segment of a path: what RFC 3986 §2.3 does not reserve stays.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 impl Function {
     /// The function, called at `endpoint`, which signs.

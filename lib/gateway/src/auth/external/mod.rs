@@ -109,6 +109,7 @@ pub struct Terms {
 /// An entry of `auth` that asks an authorizer.
 #[derive(Debug)]
 pub struct External {
+    name: Arc<str>,
     authorizer: Authorizer,
     terms: Terms,
     /// What an answer holds for.
@@ -127,13 +128,13 @@ struct Kept {
 impl External {
     const VIA: &str = "external";
 
-    /// An entry that asks `authorizer` on these terms.
-    pub fn new(authorizer: Authorizer, terms: Terms) -> Self {
+    /// The entry `name`, which asks `authorizer` on these terms.
+    pub fn new(name: &str, authorizer: Authorizer, terms: Terms) -> Self {
         let fields = terms.forward_headers.iter().cloned().map(Part::Header);
         let all = Part::WORDS.into_iter().map(|(_, part)| part).filter(|_| terms.by_route);
         let parts = terms.identity.clone().unwrap_or_else(|| fields.chain(all).collect());
         let known = Mutex::new(Recent::new(MOST));
-        Self { authorizer, terms, parts, known, flights: Flights::default() }
+        Self { name: name.into(), authorizer, terms, parts, known, flights: Flights::default() }
     }
 
     /// The fields that tell who calls.
@@ -249,7 +250,7 @@ impl Method for External {
         world: &'a World,
         _: &'a mut After,
     ) -> BoxFuture<'a, Result<Caller, Denied>> {
-        Box::pin(self.judge(asked, world))
+        Box::pin(async { self.judge(asked, world).await.map_err(|denied| denied.by(&self.name)) })
     }
 
     fn strip(&self, request: &mut Request) {

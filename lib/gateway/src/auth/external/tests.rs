@@ -121,7 +121,7 @@ fn by_credential() -> Terms {
 }
 
 fn bench_of(authorizer: Authorizer, terms: Terms) -> Bench {
-    let external = Arc::new(External::new(authorizer, terms));
+    let external = Arc::new(External::new("policy", authorizer, terms));
     let (double, clock) = (Arc::new(Double::default()), Arc::new(TestClock(AtomicU64::new(NOON))));
     let auth = testkit::any_of(&[("policy", external, false)]);
     let world = testkit::world_of(
@@ -439,7 +439,8 @@ async fn a_function_gets_the_event_of_its_format() {
         let caller = testkit::identify(&bench.auth, &mut asked, &bench.world).await.expect("allowed");
         assert_eq!(caller.id(), "ann");
         let (line, headers, body) = bench.double.last();
-        let path = "/2015-03-31/functions/arn%3Aaws%3Alambda%3Aeu%2Dwest%2D1%3A123456789012%3Afunction%3Aauthz%3Alive/invocations";
+        let path =
+            "/2015-03-31/functions/arn%3Aaws%3Alambda%3Aeu-west-1%3A123456789012%3Afunction%3Aauthz%3Alive/invocations";
         assert_eq!(line, format!("lambda.eu-west-1.amazonaws.com POST https://lambda.eu-west-1.amazonaws.com{path}"));
         assert_eq!(headers["content-length"].to_str().unwrap(), body.len().to_string());
         assert_eq!(serde_json::from_str::<Value>(&body).unwrap(), expected);

@@ -86,6 +86,8 @@ impl Client {
 /// An entry of `auth` that identifies by HMAC signatures.
 #[derive(Debug)]
 pub struct Hmac {
+    /// The entry's name.
+    pub name: Arc<str>,
     /// The field that carries the signature; `signature` has it without a scheme.
     pub header: HeaderName,
     /// What is taken; the first where a signature does not say.
@@ -189,7 +191,7 @@ impl Hmac {
             signed = true;
         }
         if self.body && !signed && asked.body.is_none_or(|body| !body.is_empty()) {
-            return Err(Denied::Invalid("it does not sign the body by a digest".to_owned()));
+            return Err(Denied::Invalid("the signature does not cover a digest of the body".to_owned()));
         }
         Ok(())
     }
@@ -223,7 +225,7 @@ impl Method for Hmac {
         _: &'a World,
         _: &'a mut After,
     ) -> BoxFuture<'a, Result<Caller, Denied>> {
-        Box::pin(std::future::ready(self.judge(asked)))
+        Box::pin(std::future::ready(self.judge(asked).map_err(|denied| denied.by(&self.name))))
     }
 
     fn strip(&self, request: &mut Request) {

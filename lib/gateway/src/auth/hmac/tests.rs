@@ -34,6 +34,7 @@ fn client(secrets: &[&'static [u8]]) -> Client {
 
 fn method(header: &'static str) -> Hmac {
     Hmac {
+        name: "signed".into(),
         header: HeaderName::from_static(header),
         algorithms: vec![Algorithm::Sha256, Algorithm::Sha512],
         skew: Duration::from_secs(300),

@@ -108,8 +108,10 @@ impl Introspection {
         let reply = endpoint.call(&*world.upstream, call).await?;
         match (reply.status, reply.status.as_u16()) {
             (StatusCode::OK, _) => {}
-            (status, 401 | 403) => return Err(format!("it answered {status}: `client` is not one that may ask")),
-            (status, _) => return Err(format!("it answered {status}")),
+            (status, 401 | 403) => {
+                return Err(format!("the endpoint answered {status}: `client` is not one that may ask"));
+            }
+            (status, _) => return Err(format!("the endpoint answered {status}")),
         }
         let word = terms.judge(&reply.body, world.clock.now()).map_err(|why| format!("its answer: {why}"))?;
         if reply.body.len() <= LARGEST_KEPT {

@@ -168,20 +168,20 @@ impl Issuer {
 
     async fn fetch(&self, upstream: &dyn Upstream, until: Instant) -> Result<Reply, String> {
         match &self.at {
-            At::Keys(keys) => ask(keys, upstream, until).await.and_then(good),
+            At::Keys(keys) => ask(keys, upstream, until).await.and_then(|reply| good(keys, reply)),
             At::Discovery { issuer, metadata } => {
                 let [openid, oauth] = &**metadata;
-                let mut metadata = ask(openid, upstream, until).await?;
-                if metadata.status.as_u16() == NOT_SERVED {
-                    metadata = ask(oauth, upstream, until).await?;
+                let (mut at, mut reply) = (openid, ask(openid, upstream, until).await?);
+                if reply.status.as_u16() == NOT_SERVED {
+                    (at, reply) = (oauth, ask(oauth, upstream, until).await?);
                 }
-                let metadata = json::object(&good(metadata)?.body).map_err(|why| format!("its metadata: {why}"))?;
+                let metadata = json::object(&good(at, reply)?.body).map_err(|why| format!("its metadata: {why}"))?;
                 let uri = discovery::jwks_uri(&metadata, issuer)?;
                 if issuer.starts_with("https:") && !uri.starts_with("https:") {
                     return Err("its jwks_uri must be https://, as the issuer is".to_owned());
                 }
                 let keys = Endpoint::parse(uri, self.ca.clone()).map_err(|why| format!("its jwks_uri {why}"))?;
-                ask(&keys, upstream, until).await.and_then(good)
+                ask(&keys, upstream, until).await.and_then(|reply| good(&keys, reply))
             }
         }
     }
@@ -239,7 +239,7 @@ async fn ask(endpoint: &Endpoint, upstream: &dyn Upstream, until: Instant) -> Re
     endpoint.call(upstream, call).await
 }
 
-fn good(reply: Reply) -> Result<Reply, String> {
+fn good(endpoint: &Endpoint, reply: Reply) -> Result<Reply, String> {
     let status = reply.status;
-    if status == StatusCode::OK { Ok(reply) } else { Err(format!("it answered {status}")) }
+    if status == StatusCode::OK { Ok(reply) } else { Err(format!("{} answered {status}", endpoint.uri())) }
 }

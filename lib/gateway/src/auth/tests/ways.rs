@@ -121,6 +121,15 @@ async fn a_client_is_asked_for_each_kind_of_credential_once_and_not_told_which_n
 }
 
 #[tokio::test]
+async fn the_log_is_told_of_every_credential_that_is_no_good_and_once() {
+    let told = async |fields| ask(fields).await.0.unwrap_err().to_string();
+    assert_eq!(told(&[("a", "wrong"), ("b", "wrong")]).await, "the credentials are no good: a; b");
+    assert_eq!(told(&[("a", "wrong"), ("b", "right")]).await, "the credentials are no good: a");
+    assert_eq!(told(&[("a", "unsure"), ("b", "unsure")]).await, "the credentials cannot be checked: a; b");
+    assert_eq!(told(&[("a", "wrong"), ("b", "unsure")]).await, "the credentials cannot be checked: b");
+}
+
+#[tokio::test]
 async fn in_shadow_who_is_not_identified_passes_as_anyone_with_what_was_sent_and_is_taken_down() {
     let (caller, left, shadowed) = ask_in(Mode::Shadow, &[("a", "wrong")]).await;
     assert_eq!((caller.unwrap().via(), left.len(), shadowed.codes()), ("none", 1, vec!["credentials_invalid"]));

@@ -38,15 +38,23 @@ impl Reader<'_> {
         if let Value::Map(_) = node.value {
             return self.balancer(node);
         }
-        let from =
-            self.problems.word(node, "`from`", &[("api_gateway", &CertFrom::ApiGateway), ("edge", &CertFrom::Edge)])?;
-        if *from == CertFrom::Edge && !self.edge_certificate {
+        let from = match self.problems.text(node, "`from`")?.as_str() {
+            "api_gateway" => CertFrom::ApiGateway,
+            "edge" => CertFrom::Edge,
+            other => {
+                let message =
+                    format!("`from` \"{other}\" must be one of api_gateway, edge, {{alb: ARN of the target group}}");
+                self.problems.error(node.place, message);
+                return None;
+            }
+        };
+        if from == CertFrom::Edge && !self.edge_certificate {
             let message =
                 "`from: edge` needs `client_certificate` under `edge`, the header that the edge hands it over in";
             self.problems.error(node.place, message);
             return None;
         }
-        Some(from.clone())
+        Some(from)
     }
 
     fn balancer(&mut self, node: &Node) -> Option<CertFrom> {

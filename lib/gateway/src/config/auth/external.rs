@@ -35,7 +35,7 @@ const NOT_FORWARDED: [&str; 10] = [
 ];
 
 impl Reader<'_> {
-    pub(super) fn external(&mut self, node: &Node, path: &str) -> Option<Arc<dyn Method>> {
+    pub(super) fn external(&mut self, name: &str, node: &Node, path: &str) -> Option<Arc<dyn Method>> {
         let mut fields = Fields::of(node, "`external`", &mut self.problems)?;
         let place = fields.place();
         let authorizer = match (node.get("url").is_some(), node.get("lambda").is_some()) {
@@ -73,7 +73,7 @@ impl Reader<'_> {
         fields.finish(&mut self.problems);
         let by_route = by_route.is_none_or(|(_, by_route)| by_route);
         let terms = Terms { timeout: timeout?, cache: cache?, forward_headers, identity, by_route };
-        Some(Arc::new(External::new(authorizer?, terms)))
+        Some(Arc::new(External::new(name, authorizer?, terms)))
     }
 
     fn service(&mut self, fields: &mut Fields<'_>, path: &str) -> Option<Authorizer> {

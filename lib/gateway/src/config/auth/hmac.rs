@@ -30,7 +30,7 @@ const DERIVED: &[&str] =
     &["request-line", "(request-target)", "(created)", "(expires)", "@authority", "@target-uri", "@scheme", "@query"];
 
 impl Reader<'_> {
-    pub(super) fn hmac(&mut self, node: &Node, path: &str) -> Option<Arc<dyn Method>> {
+    pub(super) fn hmac(&mut self, name: &str, node: &Node, path: &str) -> Option<Arc<dyn Method>> {
         let mut fields = Fields::of(node, "`hmac`", &mut self.problems)?;
         let header = fields.take("header").map_or(Some(AUTHORIZATION), |node| self.header_name(node));
         let algorithms = match fields.take("algorithms") {
@@ -46,7 +46,15 @@ impl Reader<'_> {
             self.problems.error(fields.place(), "`algorithms` must name one at least");
         }
         fields.finish(&mut self.problems);
-        Some(Arc::new(Hmac { header: header?, algorithms, skew: skew?, required, body, clients: clients? }))
+        Some(Arc::new(Hmac {
+            name: name.into(),
+            header: header?,
+            algorithms,
+            skew: skew?,
+            required,
+            body,
+            clients: clients?,
+        }))
     }
 
     fn hmac_algorithm(&mut self, node: &Node) -> Option<Algorithm> {

@@ -30,9 +30,9 @@ type ReadMethod = fn(&mut Reader<'_>, &str, &Node, &str) -> Option<Arc<dyn Metho
 /// The methods by their words.
 const METHODS: &[(&str, ReadMethod)] = &[
     ("api_key", |reader, name, node, path| reader.api_key(name, node, path)),
-    ("hmac", |reader, _, node, path| reader.hmac(node, path)),
+    ("hmac", |reader, name, node, path| reader.hmac(name, node, path)),
     ("basic", |reader, name, node, path| reader.basic_auth(name, node, path)),
-    ("external", |reader, _, node, path| reader.external(node, path)),
+    ("external", |reader, name, node, path| reader.external(name, node, path)),
     ("client_certificate", |reader, name, node, path| reader.client_certificate(name, node, path)),
     ("iam", |reader, name, node, path| reader.iam(name, node, path)),
     ("jwt", |reader, name, node, path| reader.jwt(name, node, path)),
