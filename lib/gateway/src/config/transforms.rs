@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use http::{HeaderName, StatusCode};
 
-use crate::expression::{Place as Stands, Template};
+use crate::asserted::Asserted;
+use crate::expression::{Part, Place as Stands, Template};
 use crate::transform::headers::{HeaderRewrite, reserved};
 use crate::transform::path::PathRewrite;
 use crate::transform::query::QueryRewrite;
@@ -140,7 +141,20 @@ impl Reader<'_> {
             rewrite.rename.extend(from.zip(to));
         }
         fields.finish(&mut self.problems);
+        if stands == Stands::Request {
+            rewrite.told = self.told(&rewrite);
+        }
         rewrite
+    }
+
+    /// The names that a rewrite tells of callers by, and that no method does: of those no client's copies are left.
+    fn told(&self, rewrite: &HeaderRewrite) -> Vec<HeaderName> {
+        let forwards: Vec<_> = self.auth.values().flatten().flat_map(|entry| entry.method.forwards()).collect();
+        let renamed = rewrite.rename.iter().filter(|(from, _)| forwards.contains(from)).map(|(_, to)| to);
+        let set = rewrite.set.iter().filter(|(_, value)| value.reads(Part::Caller)).map(|(name, _)| name);
+        let names: Vec<_> = renamed.chain(set).cloned().collect();
+        let asserted = Asserted::new(forwards);
+        names.into_iter().filter(|name| !asserted.holds(name.as_str())).collect()
     }
 
     /// Header names with templates.

@@ -76,6 +76,11 @@ impl Template {
         &self.source
     }
 
+    /// Whether it may read this of a request.
+    pub fn reads(&self, part: super::Part) -> bool {
+        self.parts.iter().any(|own| if let Part::Filled(filled) = own { filled.reads(part) } else { false })
+    }
+
     /// The text, where nothing depends on the request.
     pub fn fixed(&self) -> Option<&str> {
         match self.parts.as_slice() {

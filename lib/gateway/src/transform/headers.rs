@@ -2,6 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
+use crate::asserted::same;
 use crate::expression::{Facts, Template};
 use crate::refusal::Refusal;
 
@@ -17,6 +18,9 @@ pub struct HeaderRewrite {
     /// Renamed with all values, all at once: from, to. What stood under the new name goes, or a client could speak in
     /// the renamed field's place.
     pub rename: Vec<(HeaderName, HeaderName)>,
+    /// Those of the names that are set or renamed to which tell who calls. What a client sent under one of them goes in
+    /// every spelling, even where there is nothing to tell.
+    pub told: Vec<HeaderName>,
 }
 
 /// The values of a rewrite, filled in before the fields they may read are changed.
@@ -45,7 +49,7 @@ impl HeaderRewrite {
 
     /// Changes the fields.
     pub fn apply(&self, values: Values, fields: &mut HeaderMap) {
-        if !self.rename.is_empty() {
+        if !self.rename.is_empty() || !self.told.is_empty() {
             self.rename(fields);
         }
         for name in &self.remove {
@@ -64,7 +68,11 @@ impl HeaderRewrite {
         let mut gone = Vec::new();
         for (from, to) in self.rename.iter().filter(|(from, _)| fields.contains_key(from)) {
             moved.extend(fields.get_all(from).iter().map(|value| (to, value.clone())));
-            gone.extend([from, to]);
+            gone.extend([from.clone(), to.clone()]);
+        }
+        for told in &self.told {
+            let like = |name: &&HeaderName| same(name.as_str().as_bytes(), told.as_str().as_bytes());
+            gone.extend(fields.keys().filter(like).cloned());
         }
         for name in gone {
             fields.remove(name);
@@ -108,6 +116,7 @@ mod tests {
             add: vec![(HeaderName::from_static("x-add"), testkit::template("two"))],
             remove: vec![HeaderName::from_static("x-gone")],
             rename: vec![(HeaderName::from_static("x-old"), HeaderName::from_static("x-new"))],
+            told: Vec::new(),
         }
     }
 

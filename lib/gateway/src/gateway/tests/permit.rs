@@ -207,6 +207,32 @@ async fn what_is_told_can_be_renamed_to_what_no_method_may_send_on() {
 }
 
 #[tokio::test]
+async fn no_client_speaks_under_a_name_that_a_route_tells_of_callers_by_in_any_spelling() {
+    const TELLS: &str = r#"
+version: 1
+upstreams: {orders: {targets: "http://orders.internal"}}
+auth: {staff: {jwt: {issuer: staff, audiences: a, algorithms: HS256, keys: {secret: "env:S"}, forward: {org: x-org}}}}
+routes: [{name: r, auth: none, match: {path: /}, request: {headers: {rename: {x-org: remote-user, x-old: x-new}, set: {x-tenant: "${caller.tenant}", x-path: "${request.path}"}}}, to: orders}]
+"#;
+    let env = |name: &str| (name == "S").then(|| "0123456789abcdef0123456789abcdef".to_owned());
+    let compiled = compile("gateway.yaml", Host { files: &OneFile(TELLS), env: &env });
+    let routes = compiled.unwrap_or_else(|problems| panic!("{problems}")).routes;
+    let (Gateway { world, .. }, upstream) = super::gateway(ALL);
+    let mut request = request("GET /");
+    for name in ["remote-user", "remote_user", "x-org", "x-tenant", "x_tenant", "x-new", "x-path", "x_path"] {
+        request.headers.insert(name, HeaderValue::from_static("client"));
+    }
+    Gateway::new(routes, world).handle(request).await;
+    let headers = told(&upstream);
+    let clients = headers.iter().filter(|(_, value)| *value == "client").map(|(name, _)| name.as_str());
+    assert_eq!(
+        clients.collect::<std::collections::BTreeSet<_>>(),
+        ["x-new", "x_path"].into(),
+        "what is told of no caller is as it always was"
+    );
+}
+
+#[tokio::test]
 async fn a_route_for_anyone_is_neither_found_nor_reached_by_what_only_the_gateway_tells() {
     let (gateway, upstream) = gateway();
     let mut request = request("GET /open");
