@@ -13,6 +13,7 @@ use super::fields::take_off;
 use super::granted::Granted;
 use super::jwt::Source;
 use super::{Challenge, Denied, Method, Presented};
+use crate::access::Pattern;
 use crate::exchange::{After, IamIdentity, Origin, Request};
 use crate::forward::BoxFuture;
 use crate::gateway::World;
@@ -27,7 +28,7 @@ pub struct Iam {
 
 /// Who is allowed: an ARN, in whose resource `*` stands for a run of characters, none or more.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Principal(Box<str>);
+pub struct Principal(Pattern);
 
 /// Longer than any ARN of a principal is.
 const LONGEST: usize = 2_048;
@@ -52,7 +53,7 @@ impl Iam {
             return Err(format!("AWS says two accounts, {} and {}", arn.account, said.account));
         }
         let id = arn.role().unwrap_or_else(|| said.arn.clone());
-        if !self.allow.iter().any(|principal| principal.matches(&id) || principal.matches(&said.arn)) {
+        if !self.allow.iter().any(|principal| principal.0.fits(&id) || principal.0.fits(&said.arn)) {
             return Err(format!("{} is not allowed", said.arn));
         }
         let claims = [
@@ -114,27 +115,13 @@ impl Principal {
         {
             return Err("must name a role without its path, which AWS does not tell");
         }
-        Ok(Self(text.into()))
-    }
-
-    fn matches(&self, arn: &str) -> bool {
-        let mut parts = self.0.split('*');
-        let first = parts.next().unwrap_or_default();
-        let Some(mut rest) = arn.strip_prefix(first) else { return false };
-        let Some(last) = parts.next_back() else { return rest.is_empty() };
-        for part in parts {
-            match rest.find(part) {
-                Some(at) => rest = rest.get(at + part.len()..).unwrap_or_default(),
-                None => return false,
-            }
-        }
-        rest.ends_with(last)
+        Ok(Self(Pattern::new(text)))
     }
 }
 
 impl fmt::Display for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.0.as_str())
     }
 }
 
