@@ -122,6 +122,13 @@ impl Published {
             // Whoever has the turn may bring them.
             Next::Unknown(_) | Next::Fetch => {}
         }
+        // Apart, so that a request which need not wait does not carry what waiting takes.
+        Box::pin(self.wait(kid, deadline, world)).await
+    }
+
+    async fn wait(&self, kid: Option<&str>, deadline: Option<Instant>, world: &World) -> Result<Arc<KeySet>, String> {
+        let (issuer, clock) = (&self.0, &*world.clock);
+        let knows = |keys: &KeySet| kid.is_none_or(|kid| keys.has(kid));
         let until = within(deadline);
         let turn = timeout_at(until, issuer.turn.lock()).await;
         // Whoever had the turn before may have fetched them.
