@@ -85,7 +85,7 @@ impl Jwt {
             let keys = self.keys(verified.kid.as_deref(), asked, world, after).await?;
             if keys.generation == verified.generation {
                 verified.window.holds(asked.now).map_err(|why| self.invalid(&why))?;
-                return Ok(verified.caller.clone());
+                return Ok(verified.caller);
             }
             self.remembered.forget(hash);
         }

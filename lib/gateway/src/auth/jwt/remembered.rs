@@ -18,18 +18,18 @@ const MOST: usize = 2_048;
 pub(super) const LARGEST: usize = 8 * 1024;
 
 /// What is known of a token that was verified.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Verified {
     pub(super) caller: Caller,
     pub(super) window: Window,
     /// The key that it names.
-    pub(super) kid: Option<String>,
+    pub(super) kid: Option<Arc<str>>,
     /// The edition of the keys that verified it: under another it is verified again.
     pub(super) generation: u64,
 }
 
 /// What is known, and the signature that it is known with, as it came.
-type Known = (Arc<Verified>, Box<[u8]>);
+type Known = (Verified, Box<[u8]>);
 
 #[derive(Debug)]
 pub(super) struct Remembered(Mutex<Recent<Known>>);
@@ -41,15 +41,15 @@ impl Default for Remembered {
 }
 
 impl Remembered {
-    pub(super) fn get(&self, hash: &Hash, signature: &[u8]) -> Option<Arc<Verified>> {
+    pub(super) fn get(&self, hash: &Hash, signature: &[u8]) -> Option<Verified> {
         let mut known = lock(&self.0);
         let (verified, own) = known.get(hash)?;
         // In a time that does not tell how much of it was right: who knows what was signed may not find out the rest.
-        equal(own, signature).then(|| Arc::clone(verified))
+        equal(own, signature).then(|| verified.clone())
     }
 
     pub(super) fn keep(&self, hash: Hash, signature: &[u8], verified: Verified) {
-        lock(&self.0).keep(hash, (Arc::new(verified), signature.into()));
+        lock(&self.0).keep(hash, (verified, signature.into()));
     }
 
     pub(super) fn forget(&self, hash: &Hash) {

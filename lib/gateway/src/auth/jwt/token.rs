@@ -1,5 +1,7 @@
 //! The compact form of a signed token (RFC 7515 §7.1), read strictly.
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
@@ -32,7 +34,7 @@ fn parted(text: &[u8], dot: Option<usize>) -> Result<(&[u8], &[u8]), String> {
 #[derive(Debug)]
 pub(super) struct Token {
     pub(super) algorithm: Algorithm,
-    pub(super) kid: Option<String>,
+    pub(super) kid: Option<Arc<str>>,
     pub(super) typ: Option<String>,
     pub(super) payload: Vec<u8>,
     pub(super) signature: Vec<u8>,
@@ -59,7 +61,7 @@ fn decoded(part: &str, text: &[u8]) -> Result<Vec<u8>, String> {
 /// The parameters that count (RFC 7515 §4.1). Those that name keys (`jku`, `jwk`, `x5u`, `x5c`) are not looked at.
 struct Header {
     algorithm: Algorithm,
-    kid: Option<String>,
+    kid: Option<Arc<str>>,
     typ: Option<String>,
 }
 
@@ -68,9 +70,9 @@ impl Header {
         let members = json::members(bytes).map_err(|why| format!("the token's header: {why}"))?;
         let (mut alg, mut kid, mut typ) = (None, None, None);
         for (name, value) in members {
-            match name.as_str() {
+            match &*name {
                 "alg" => alg = Some(text("alg", value)?),
-                "kid" => kid = Some(text("kid", value)?),
+                "kid" => kid = Some(Arc::<str>::from(text("kid", value)?)),
                 "typ" => typ = Some(text("typ", value)?),
                 "crit" => {
                     return Err("the token's header has `crit`, and no extension is understood here".to_owned());
