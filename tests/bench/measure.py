@@ -216,15 +216,13 @@ def version(name):
 
 def table(results, memory):
     """The results in Markdown."""
-    lines = ["| | " + " | ".join(f"{work}, CPU-µs | Tollgate takes" for work in results) + " | memory, MB |"]
-    lines.append("| --- |" + " --- |" * (2 * len(results) + 1))
-    for name in memory:
-        cells = [f"{name} {version(name)}"]
-        for measured in results.values():
-            cells.append(quartiles(measured[name], 1) if name in measured else "")
-            cells.append("" if name == TOLLGATE or name not in measured else f"{ratio(measured, name)} times")
-        lines.append(f"| {' | '.join(cells)} | {memory[name]:.0f} |")
-    return "\n".join(lines)
+    lines = ["| work | | CPU-µs | Tollgate takes |", "| --- | --- | --- | --- |"]
+    for work, measured in results.items():
+        for name, values in measured.items():
+            taken = "" if name == TOLLGATE else f"{ratio(measured, name)} times"
+            lines.append(f"| {work if name == TOLLGATE else ''} | {name} | {quartiles(values, 1)} | {taken} |")
+    sizes = ", ".join(f"{name} {version(name)}: {mb:.0f}" for name, mb in memory.items())
+    return "\n".join([*lines, "", f"Memory in MB: {sizes}."])
 
 
 def write(given, results, memory):
