@@ -114,7 +114,9 @@ pub struct External {
     terms: Terms,
     /// What an answer holds for.
     parts: Vec<Part>,
-    known: Mutex<Recent<Kept>>,
+    good: Mutex<Recent<Kept>>,
+    /// Apart, so that credentials that are made up drive no good ones out.
+    bad: Mutex<Recent<Kept>>,
     flights: Flights<Result<Arc<Answer>, String>>,
 }
 
@@ -133,8 +135,8 @@ impl External {
         let fields = terms.forward_headers.iter().cloned().map(Part::Header);
         let all = Part::WORDS.into_iter().map(|(_, part)| part).filter(|_| terms.by_route);
         let parts = terms.identity.clone().unwrap_or_else(|| fields.chain(all).collect());
-        let known = Mutex::new(Recent::new(MOST));
-        Self { name: name.into(), authorizer, terms, parts, known, flights: Flights::default() }
+        let [good, bad] = [Mutex::new(Recent::new(MOST)), Mutex::new(Recent::new(MOST))];
+        Self { name: name.into(), authorizer, terms, parts, good, bad, flights: Flights::default() }
     }
 
     /// The fields that tell who calls.
@@ -226,20 +228,23 @@ impl External {
         let (answer, keep) = self.ask(told, world).await?;
         let answer = Arc::new(answer);
         if keep {
-            let lasts = if answer.is_yes() { self.terms.cache } else { self.terms.cache.min(NO) };
+            let (known, lasts) =
+                if answer.is_yes() { (&self.good, self.terms.cache) } else { (&self.bad, self.terms.cache.min(NO)) };
             // From when the request came: the answer is no younger.
             let at = told.asked.now;
             let kept = Kept { answer: Arc::clone(&answer), at, until: at.plus(lasts) };
-            self.known.lock().unwrap_or_else(PoisonError::into_inner).keep(key, kept);
+            known.lock().unwrap_or_else(PoisonError::into_inner).keep(key, kept);
         }
         Ok(answer)
     }
 
     /// A clock that was set back makes no answer last longer.
     fn kept(&self, key: &Hash, now: Timestamp) -> Option<Arc<Answer>> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let Kept { answer, at, until } = known.get(key)?;
-        (*at..*until).contains(&now).then(|| Arc::clone(answer))
+        [&self.good, &self.bad].into_iter().find_map(|known| {
+            let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+            let Kept { answer, at, until } = known.get(key)?;
+            (*at..*until).contains(&now).then(|| Arc::clone(answer))
+        })
     }
 }
 

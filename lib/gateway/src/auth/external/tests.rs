@@ -345,6 +345,18 @@ async fn an_answer_holds_for_one_route_and_method_unless_the_config_says_otherwi
 }
 
 #[tokio::test(start_paused = true)]
+async fn credentials_that_are_made_up_drive_no_good_one_out() {
+    let bench = service(by_credential());
+    bench.ask_at("r", "GET /", "alice").await.expect("allowed");
+    for number in 0..2 * MOST {
+        bench.ask_at("r", "GET /", &format!("no {number}")).await.expect_err("it says no");
+    }
+    let asked = bench.double.count();
+    bench.ask_at("r", "GET /", "alice").await.expect("allowed");
+    assert_eq!(bench.double.count(), asked, "she is known all the while");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_cut_otherwise_is_another_combination() {
     let two = [AUTHORIZATION, HeaderName::from_static("x-tenant")];
     let bench = service(Terms { identity: Some(two.map(Part::Header).to_vec()), ..cached() });

@@ -141,7 +141,8 @@ impl ClientCredentials {
     fn known(&self, now: Timestamp) -> Option<Result<(HeaderValue, bool), String>> {
         match &*self.held() {
             Held::Token(token) if now < token.ends => Some(Ok((token.value.clone(), now >= token.renew))),
-            Held::Failed(why, until) if now < *until => Some(Err(why.clone())),
+            // A clock that was set back makes no failure last longer.
+            Held::Failed(why, until) if now < *until && *until <= now.plus(PAUSE) => Some(Err(why.clone())),
             Held::Nothing | Held::Token(_) | Held::Failed(..) => None,
         }
     }
