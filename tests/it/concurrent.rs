@@ -180,8 +180,9 @@ async fn a_limit_holds_over_what_is_under_way_at_once_in_one_process() {
         statuses.push(invocation.outcome().await.status());
     }
     let of = |wanted: u64| statuses.iter().filter(|status| **status == wanted).count();
-    // On a machine that is too busy for the table's time limits some may be refused for that, and never let in.
+    // On a machine that is too busy for the table's time limits some may be refused for that, and never let in. A thread
+    // that is preempted gives up what it holds; a quarter of the burst may be held back at once (docs/config.md).
     let (admitted, refused, unknown) = (of(200), of(429), of(503));
     assert_eq!(admitted + refused + unknown, 96, "{statuses:?}");
-    assert!(admitted <= 40 && (unknown > 0 || admitted == 40), "{statuses:?}");
+    assert!(admitted <= 40 && (unknown > 0 || admitted >= 30), "{statuses:?}");
 }
