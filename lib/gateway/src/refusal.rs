@@ -11,7 +11,7 @@ use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use crate::auth::Challenges;
-use crate::exchange::{Body, Response};
+use crate::exchange::{Body, BodyFault, Response};
 
 /// Why a request was not served.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -242,6 +242,17 @@ pub struct Wire {
     pub code: &'static str,
     /// What the client is told.
     pub detail: &'static str,
+}
+
+impl From<BodyFault> for Refusal {
+    /// What a client's content that did not come whole is refused with.
+    fn from(fault: BodyFault) -> Self {
+        match fault {
+            BodyFault::TooLarge { limit } => Self::BodyTooLarge { limit },
+            BodyFault::Stalled(_) => Self::BodyStalled,
+            BodyFault::Broken(_) => Self::BodyBroken,
+        }
+    }
 }
 
 impl Refusal {

@@ -49,7 +49,7 @@ pub use known::{REVOKED_AT_LAST, REVOKED_WITHIN};
 pub use mapping::{ClaimPath, Mapping};
 
 use crate::clock::Timestamp;
-use crate::exchange::{After, Body, BodyFault, Origin, Request};
+use crate::exchange::{After, Body, Origin, Request};
 use crate::forward::BoxFuture;
 use crate::gateway::World;
 use crate::mode::{Mode, Shadowed};
@@ -339,11 +339,7 @@ pub struct About<'r> {
 
 /// Reads a body whole, and leaves it in its place.
 async fn whole(body: &mut Body, most: u64) -> Result<Bytes, Refusal> {
-    let bytes = std::mem::take(body).collect(most).await.map_err(|fault| match fault {
-        BodyFault::TooLarge { limit } => Refusal::BodyTooLarge { limit },
-        BodyFault::Stalled(_) => Refusal::BodyStalled,
-        BodyFault::Broken(_) => Refusal::BodyBroken,
-    })?;
+    let bytes = std::mem::take(body).collect(most).await?;
     *body = if bytes.is_empty() { Body::Empty } else { Body::Full(bytes.clone()) };
     Ok(bytes)
 }

@@ -13,7 +13,7 @@ use super::destination::Branch;
 use super::retry::{Attempt, safe_to_resend};
 use super::sign::Signed;
 use super::{Backend, FaultKind, HostPolicy, Outbound, Protocol, Target, UpstreamFault, hygiene};
-use crate::exchange::{After, Body, BodyFault, Exchange, Response};
+use crate::exchange::{After, Body, Exchange, Response};
 use crate::gateway::{Asked, World};
 use crate::refusal::Refusal;
 use crate::route::Route;
@@ -164,9 +164,7 @@ impl<'a> Sending<'a> {
                 FaultKind::Reset => Refusal::UpstreamReset { upstream, detail },
                 FaultKind::Protocol => Refusal::UpstreamProtocol { upstream, detail },
                 FaultKind::Unsigned => Refusal::Unsigned { upstream, why: detail },
-                FaultKind::RequestBody(BodyFault::TooLarge { limit }) => Refusal::BodyTooLarge { limit },
-                FaultKind::RequestBody(BodyFault::Stalled(_)) => Refusal::BodyStalled,
-                FaultKind::RequestBody(BodyFault::Broken(_)) => Refusal::BodyBroken,
+                FaultKind::RequestBody(fault) => fault.into(),
             }),
         }
     }
@@ -253,12 +251,7 @@ impl<'a> Sending<'a> {
             stream @ Body::Stream(_) if self.backend.retry.attempts == 0 && self.backend.sign.sigv4().is_none() => {
                 Ok(Replay::Once(Some(stream)))
             }
-            stream @ Body::Stream(_) => match stream.collect(self.route.screen.bodies.most()).await {
-                Ok(bytes) => Ok(Replay::Again(bytes)),
-                Err(BodyFault::TooLarge { limit }) => Err(Refusal::BodyTooLarge { limit }),
-                Err(BodyFault::Stalled(_)) => Err(Refusal::BodyStalled),
-                Err(BodyFault::Broken(_)) => Err(Refusal::BodyBroken),
-            },
+            stream @ Body::Stream(_) => Ok(Replay::Again(stream.collect(self.route.screen.bodies.most()).await?)),
         }
     }
 }

@@ -9,7 +9,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
@@ -24,7 +24,7 @@ use super::challenge::Challenge;
 use super::fields;
 use super::flights::Flights;
 use super::key::Hash;
-use super::recent::Recent;
+use super::recent::{Recent, lock};
 use super::{Denied, Method, Presented};
 use crate::clock::Timestamp;
 use crate::exchange::{After, Request};
@@ -124,7 +124,7 @@ impl Basic {
         }
         let caller = self.caller(user);
         let right = Right { users, at: now, caller: caller.clone() };
-        self.right.lock().unwrap_or_else(PoisonError::into_inner).keep(hash, right);
+        lock(&self.right).keep(hash, right);
         Ok(caller)
     }
 
@@ -136,7 +136,7 @@ impl Basic {
 
     /// A clock that was set back makes nothing last longer.
     fn remembered(&self, hash: &Hash, users: &Arc<Users>, now: Timestamp) -> Option<Caller> {
-        let mut right = self.right.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut right = lock(&self.right);
         let known = right.get(hash)?;
         let good = Arc::ptr_eq(&known.users, users) && known.at <= now && now.since(known.at) < REMEMBERED;
         good.then(|| known.caller.clone())

@@ -11,7 +11,7 @@ mod policy;
 mod tests;
 mod told;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ::http::HeaderName;
@@ -25,7 +25,7 @@ use super::caller::Caller;
 use super::challenge::Challenge;
 use super::flights::Flights;
 use super::key::Hash;
-use super::recent::Recent;
+use super::recent::{Recent, lock};
 use super::{Denied, Method, Presented};
 use crate::clock::Timestamp;
 use crate::exchange::{After, Request};
@@ -233,7 +233,7 @@ impl External {
             // From when the request came: the answer is no younger.
             let at = told.asked.now;
             let kept = Kept { answer: Arc::clone(&answer), at, until: at.plus(lasts) };
-            known.lock().unwrap_or_else(PoisonError::into_inner).keep(key, kept);
+            lock(known).keep(key, kept);
         }
         Ok(answer)
     }
@@ -241,7 +241,7 @@ impl External {
     /// A clock that was set back makes no answer last longer.
     fn kept(&self, key: &Hash, now: Timestamp) -> Option<Arc<Answer>> {
         [&self.good, &self.bad].into_iter().find_map(|known| {
-            let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut known = lock(known);
             let Kept { answer, at, until } = known.get(key)?;
             (*at..*until).contains(&now).then(|| Arc::clone(answer))
         })

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::{HeaderName, Method as Verb};
 
@@ -77,7 +76,7 @@ impl Reader<'_> {
     }
 
     fn service(&mut self, fields: &mut Fields<'_>, path: &str) -> Option<Authorizer> {
-        let ca = self.external_ca(fields, path);
+        let ca = self.trusted_authorities(fields, path);
         let endpoint = fields.take("url").and_then(|node| self.endpoint(node, "`url`", ca));
         let method = fields.take("method").map_or(Some(Verb::GET), |node| {
             self.problems
@@ -121,7 +120,7 @@ impl Reader<'_> {
             None => Some(default.to_owned()),
         };
         let (api_id, stage) = (text("api_id", "tollgate"), text("stage", "$default"));
-        let ca = self.external_ca(&mut fields, path);
+        let ca = self.trusted_authorities(&mut fields, path);
         let base = fields.take("endpoint").map(|node| (node, self.fixed_text(node, "`endpoint`")));
         fields.finish(&mut self.problems);
         let arn = arn?;
@@ -136,13 +135,6 @@ impl Reader<'_> {
         }
         let endpoint = signed(endpoint.ok()?, &arn);
         Some(Authorizer::Function(Function::new(endpoint, arn, payload?, api_id?, stage?)))
-    }
-
-    fn external_ca(&mut self, fields: &mut Fields<'_>, path: &str) -> Option<Bytes> {
-        fields.take("ca").and_then(|node| {
-            let file = self.problems.text(node, "`ca`")?;
-            self.file(node, &super::super::files::beside(path, &file)).map(Bytes::from)
-        })
     }
 
     fn external_time(
